@@ -17,7 +17,7 @@ help: ## Show this list
 
 # Node.js of a version that package.json takes, if it is there; `make NODE= …` goes without it.
 NODE = $(shell node -p '[major, minor] = process.versions.node.split("."), major > 20 || major == 20 && minor >= 19 || ""' 2>/dev/null)
-# Tools that check the pages and the OpenAPI document: in no wheel, and not needed to serve.
+# Tools that check the pages and the OpenAPI document, clients that tests drive: in no wheel, and not needed to serve.
 NODE_READY := node_modules/.ready
 
 .PHONY: install
@@ -43,9 +43,12 @@ $(NODE_READY): package.json package-lock.json
 	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || { echo "'make NODE= …' goes without npm and its tools"; exit 1; }
 	@touch $(NODE_READY)
 
-$(READY): $(RUNS) locks/dev.txt
+# litellm can't live with our versions: it lies in a folder of its own, with what differs and what only it needs.
+$(READY): $(RUNS) locks/dev.txt locks/litellm.txt
 	$(LOCKED) locks/dev.txt
 	$(BIN)/python -m pip check
+	rm -rf .venv/litellm
+	$(LOCKED) locks/litellm.txt --no-compile --target .venv/litellm
 	touch $(READY)
 
 .PHONY: demo
@@ -84,8 +87,11 @@ wheel: install ## Make the wheel for other machines, and the versions that belon
 # A package that is new takes its newest version, all others keep theirs; UPGRADE=--upgrade renews them all. `uv` resolves
 # for every platform and Python at the same time, and takes the hash of each file that the index has.
 UV := build/uv/bin/uv
-LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-package torch --no-annotate \
-	--custom-compile-command 'make lock' pyproject.toml
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-package torch --no-annotate \
+	--custom-compile-command 'make lock'
+LOCK := $(COMPILE) pyproject.toml
+# Of what litellm needs, these two can't be ours.
+APART := certifi|importlib-metadata
 .PHONY: lock
 lock: ## Write locks/ and constraints.txt anew from pyproject.toml (fetches uv)
 	test -x $(UV) || { $(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv==0.13.9; }
@@ -94,16 +100,22 @@ lock: ## Write locks/ and constraints.txt anew from pyproject.toml (fetches uv)
 	{ sed '/^[^#]/d' constraints.txt; cat build/torch.txt; sed -n 's/ *\\$$//; /^[a-z].*==/p' locks/dev.txt; } > build/pins.txt
 	mv build/pins.txt constraints.txt
 	$(LOCK) --extra demo --constraint constraints.txt --output-file locks/run.txt
+	sed -nE '/^($(APART))==/d; s/^([a-z0-9-]+==[^ ]*).*/\1/p' locks/dev.txt > build/ours.txt
+	$(COMPILE) --group litellm $(UPGRADE) --constraint build/ours.txt $$(sed 's/==.*//; s/^/--no-emit-package /' build/ours.txt) \
+		--output-file locks/litellm.txt
 	$(LOCK) $(foreach extra,demo otel postgres s3 safety,--extra $(extra)) --constraint constraints.txt --output-file locks/server.txt
 
 SAMPLES := src/tintype/web/pages/static/samples
 .PHONY: samples
 samples: setup ## Draw the pages' sample pictures anew, with the built-in weights
 	mkdir -p $(SAMPLES)
-	$(BIN)/tintype generate sd1.5-img2img --image /sd-img2img-input.jpeg --prompt "a castle on a sky blue background" --strength 0.9 --guidance-scale 4 --seed 1 -o $(SAMPLES)/sd1.5-img2img.jpeg
-	$(BIN)/tintype generate sd3-med-img2img --image /sd3-img2img-ip.jpg --prompt "a pizza" --strength 0.9 --guidance-scale 4 --seed 1 -o $(SAMPLES)/sd3-med-img2img.jpeg
-	$(BIN)/tintype generate stable-diffusion-3-turbo-img2img --mode image-to-image --image /sd3-turbo-i2i-input.jpg --prompt "a fox on a sky blue background" --strength 0.9 --seed 1 -o $(SAMPLES)/stable-diffusion-3-turbo-img2img.jpeg
-	$(BIN)/tintype generate stable-diffusion-3.5-turbo-txt2img --prompt "a birthday cake on a pink background" --seed 1 --width 512 --height 512 -o $(SAMPLES)/stable-diffusion-3.5-turbo-txt2img.jpeg
+	$(BIN)/tintype generate sd1.5-img2img --image /sd-img2img-input.jpeg --prompt "a castle on a sky blue background" --strength 0.9 --seed 4 -o $(SAMPLES)/sd1.5-img2img.webp
+	$(BIN)/tintype generate sd3-med-img2img --image /sd3-img2img-ip.jpg --prompt "a lion" --strength 0.9 --seed 1 -o $(SAMPLES)/sd3-med-img2img.webp
+	$(BIN)/tintype generate stable-diffusion-3-turbo-img2img --mode image-to-image --image /sd3-turbo-i2i-input.jpg --prompt "a fox on a sky blue background" --strength 0.9 --seed 1 -o $(SAMPLES)/stable-diffusion-3-turbo-img2img.webp
+	$(BIN)/tintype generate stable-diffusion-3.5-turbo-txt2img --prompt "a birthday cake on a pink background" --seed 1 --width 512 --height 512 -o $(SAMPLES)/stable-diffusion-3.5-turbo-txt2img.webp
+	$(BIN)/tintype generate sd1.5-txt2img --prompt "a rocket on a dark blue background" --seed 1 -o $(SAMPLES)/sd1.5-txt2img.webp
+	$(BIN)/tintype generate sd1.5-inpainting --image /sd-img2img-input.jpeg --mask /sd-inpainting-mask.jpeg --prompt "a sunflower" --seed 2 -o $(SAMPLES)/sd1.5-inpainting.webp
+	$(BIN)/tintype generate sd3-med-txt2img --prompt "a strawberry" --seed 1 --img-width 512 --img-height 512 -o $(SAMPLES)/sd3-med-txt2img.webp
 
 .PHONY: screenshots
 screenshots: setup ## Have the pages' tests leave their photographs in docs/images, for docs/browser.md

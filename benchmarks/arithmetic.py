@@ -19,11 +19,12 @@ from tintype.catalog.samples import LANDSCAPE
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.weights import builtin_weights
+from tintype.diffusion.compile import run_eagerly
 from tintype.diffusion.dtype_selection import Layers, medians, speedup
-from tintype.diffusion.families import DENOISERS
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.loading import load
-from tintype.diffusion.memory.component import run_eagerly
+from tintype.families import FAMILIES
+from tintype.families.sd15 import SD15
 from tintype.media.decoder import Decoded
 from tintype.worker.main import generate
 from tintype.worker.models import ModelPool
@@ -45,7 +46,7 @@ def main() -> None:
     quiet_libraries()
     found: dict[str, float] = {}
     with torch.inference_mode():
-        for family in DENOISERS:
+        for family in FAMILIES:
             found |= builtin(family, given.rounds)
         found |= requests(given.rounds)
         if given.true_rounds:
@@ -63,7 +64,7 @@ def main() -> None:
 def builtin(family: str, rounds: int) -> dict[str, float]:
     """The built-in denoiser and decoder of a family, at 128 × 128 pixels."""
     folder = Checkpoint(builtin_weights(family), family)
-    denoiser, decoder = folder.component(DENOISERS[family]), folder.component("vae")
+    denoiser, decoder = folder.component(folder.family.denoiser), folder.component(folder.family.autoencoder)
     if denoiser is None or decoder is None:
         raise RuntimeError("the built-in weights are incomplete")
     found = {f"{family} built-in: bf16 ÷ f32 speed, as the probe sees it": speedup(Layers.of(denoiser))}
@@ -101,7 +102,7 @@ def true_size(rounds: int) -> dict[str, float]:
     config = {"block_out_channels": unet.config.block_out_channels, **networks.SD15_UNET}
     found = {
         "SD1.5 true size: bf16 ÷ f32 speed, as the probe sees it": speedup(
-            Layers.of(Component("unet", UNET, config, []))
+            Layers.of(Component(SD15.denoiser, UNET, config, []))
         )
     }
     for name, seconds in zip(("bf16", "bf16 channels_last"), times[1:], strict=True):

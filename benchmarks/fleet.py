@@ -34,6 +34,8 @@ SETTLE, COUNTED = 2.5, 4.0
 SHARE, WAIT = 0.9, 1.0
 #: Of all cores: from there on they are what limits.
 BUSY = 0.85
+#: Changes under way at a time: with fewer, nothing waits for the lock.
+IDLE = 0.5
 OWN = ("submit", "claim", "complete")
 WAITED = "wait for a worker"
 #: In the plot.
@@ -105,6 +107,8 @@ class Level:
         found = f"{self.cores:.2f} of {os.cpu_count()} cores are in use, most for {first} and {second}"
         if self.cores > BUSY * (os.cpu_count() or 1):
             return f"the processors: {found}"
+        if self.queued and self.writing < IDLE:
+            return f"the workers, whose hands are full: {found}"
         return f"the lock and the disk: {self.writing:.1f} changes are under way at a time, while {found}"
 
 

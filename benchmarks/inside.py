@@ -49,6 +49,8 @@ notify: Any = import_module(NOTIFY) if find_spec(NOTIFY) else None
 PROCESSES = multiprocessing.get_context("spawn")
 #: Requests that are submitted and not completed, at most: the queue neither runs empty nor grows.
 BACKLOG = 64
+#: Submits that are committed together, at most.
+MAX_BUNCH = 32
 #: As a worker has them: requests in its hands, threads that complete them; and requests of one claim.
 IN_HAND, COMPLETERS, BUNCH = 32, 4, 8
 #: Seconds of a run before it is counted.
@@ -177,12 +179,15 @@ def runs(pipe: Connection, run: Callable[[float, float], dict[str, list[Took]]])
 def submitting(url: str, keys: list[Key], threads: int, turn: Turn, pipe: Connection) -> None:
     """A web process without HTTP."""
     queue, numbers = opened(url, "web").queue, count()
+    submitted: Callable[[NewRequest], object] = (
+        Together(queue).submit if hasattr(queue, "submit_each") else queue.submit
+    )
 
     def submit(until: float) -> list[Took]:
         took: list[Took] = []
         while (left := until - time.monotonic()) > 0 and turn.room.acquire(timeout=left):
             number, began = next(numbers), time.monotonic()
-            queue.submit(new_request(keys[number % len(keys)], number, PRIORITIES))
+            submitted(new_request(keys[number % len(keys)], number, PRIORITIES))
             turn.ready.release()
             took.append((time.monotonic(), time.monotonic() - began))
         return took
@@ -194,6 +199,34 @@ def submitting(url: str, keys: list[Key], threads: int, turn: Turn, pipe: Connec
             return {"submit": [one for each in done for one in each.result()]}
 
         runs(pipe, run)
+
+
+class Together:
+    """Submits of many callers as a web process makes them (`web/threads.py`): what comes meanwhile is the next one."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[NewRequest, Future[Request]]] = []
+        self._busy = False
+
+    def submit(self, new: NewRequest) -> Request:
+        """Submit it, in this thread or in that of another caller."""
+        mine: Future[Request] = Future()
+        with self._lock:
+            self._waiting.append((new, mine))
+            first, self._busy = not self._busy, True
+        while first and (bunch := self._next()):
+            news = [one for one, _ in bunch]
+            for (one, told), outcome in zip(bunch, self._queue.submit_each(news), strict=True):
+                told.set_result(self._queue.submitted(one, outcome))
+        return mine.result()
+
+    def _next(self) -> list[tuple[NewRequest, Future[Request]]]:
+        with self._lock:
+            bunch, self._waiting = self._waiting[:MAX_BUNCH], self._waiting[MAX_BUNCH:]
+            self._busy = bool(bunch)
+            return bunch
 
 
 def working(url: str, turn: Turn, pipe: Connection) -> None:

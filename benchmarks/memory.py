@@ -12,7 +12,7 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import S
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
 from tintype.checkpoints.weights import builtin_weights
-from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
+from tintype.diffusion.memory.device_memory import DeviceMemory
 from tintype.diffusion.text import PromptCache
 from tintype.worker.models import ModelPool
 
@@ -23,15 +23,14 @@ Timed = Callable[[Callable[[], Any]], tuple[Any, float]]
 
 def fresh(prompts: int = 0) -> ModelPool:
     """The built-in models in a memory of their own, with so many bytes for encoded prompts."""
-    only = DeviceMemory(2**40)
-    return ModelPool("cpu", "float32", 256, {}, memory=Memory(only, only), prompts=PromptCache(prompts))
+    return ModelPool("cpu", "float32", 256, {}, memory=DeviceMemory(), prompts=PromptCache(prompts))
 
 
 def together() -> float:
     """Bytes of all models' weights in one memory, over those of one pipeline per model."""
     models = fresh()
     apart = sum(part.size for spec in MODELS.values() for part in models.load(spec).family.components)
-    return models.memory.device.used / apart
+    return models.memory.used / apart
 
 
 def switch(timed: Timed, rounds: int) -> list[float]:

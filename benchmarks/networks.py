@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from tintype.diffusion.compile import run_eagerly
 from tintype.diffusion.libraries import find_class
-from tintype.diffusion.memory.component import run_eagerly
 
 Config = Mapping[str, Any]
 

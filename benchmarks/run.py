@@ -31,7 +31,7 @@ from tintype.checkpoints.weights import WeightsSpec
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family, ImageState
 from tintype.diffusion.libraries import quiet_libraries
-from tintype.diffusion.text import Text
+from tintype.diffusion.text import Conditioning
 from tintype.engine import Engine
 from tintype.media.images import encode
 from tintype.worker.previews import QUALITY
@@ -186,12 +186,12 @@ def look(picture: ImageState) -> bytes:
     return encode(Image.fromarray(seen.numpy()), "jpeg", QUALITY)
 
 
-def rows(engine: Engine) -> tuple[torch.Tensor, torch.Tensor, Text]:
+def rows(engine: Engine) -> tuple[torch.Tensor, torch.Tensor, Conditioning]:
     """What the engine will give the model at its next step."""
     live = engine.live
     x = torch.cat([one.ask.x.expand(one.rows, -1, -1, -1) for one in live])
     levels = torch.tensor([one.ask.level for one in live for _ in range(one.rows)])
-    return x, levels, Text.stack([one.text for one in live])
+    return x, levels, Conditioning.stack([one.text for one in live])
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img impo
 from PIL import Image
 from tests.toy_weights import image_spec
 
-from tintype.catalog.parameters import SD15_SCHEDULERS
 from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.sd15 import SCHEDULERS
+from tintype.diffusion.samplers.schedulers import scheduler_class
 from tintype.engine import Engine
+from tintype.samplers import SCHEDULERS
 from tintype.worker.plan import to_tensor
 
 SIDE = 256
@@ -53,7 +52,7 @@ def mixed_jobs(count: int) -> list[ImageSpec]:
             guidance=(7.5, 4.0, 1.0)[index % 3],
             strength=(0.75, 0.5, 1.0, 0.6)[index % 4],
             seed=index,
-            sampler=SD15_SCHEDULERS[index % len(SD15_SCHEDULERS)],
+            sampler=[*SCHEDULERS][index % len(SCHEDULERS)],
             width=SIDE,
             height=SIDE,
             init=True,
@@ -98,9 +97,8 @@ class Pipeline:
         self.calls += 1
 
     def _draw(self, job: ImageSpec) -> np.ndarray:
-        module, name, extra = SCHEDULERS[job.params.sampler]
-        scheduler = getattr(import_module(f"diffusers.schedulers.{module}"), name)
-        self.pipe.scheduler = scheduler.from_config(self.config, **extra)
+        name = job.params.sampler
+        self.pipe.scheduler = scheduler_class(name).from_config(self.config, **SCHEDULERS[name].settings)
         made = self.pipe(
             prompt=job.params.prompt,
             negative_prompt=job.params.negative_prompt,

@@ -21,9 +21,9 @@ import torch
 from rich.progress import track
 
 from tintype.diffusion.image_state import Answer
-from tintype.diffusion.samplers import SAMPLERS
-from tintype.diffusion.samplers.spec import noise_stream, plan
+from tintype.diffusion.samplers.spec import noise_stream, plan, start
 from tintype.diffusion.schedules import Epsilon
+from tintype.samplers import SAMPLERS
 
 SPACE = Epsilon()
 MEANS, SPREAD = (-0.8, 0.5), 0.25
@@ -49,7 +49,7 @@ def run(name: str, steps: int, denoise: Callable[[torch.Tensor, float], torch.Te
     levels = plan(method, "karras", steps, 1.0, SPACE)
     noise = noise_stream(1, (1, 1, 32, 32), torch.device("cpu"))
     x = SPACE.start(noise().double(), torch.zeros(1, 1, 32, 32), levels[0])
-    sampler = method.start(x, levels, SPACE, noise)
+    sampler = start(method, x, levels, SPACE, noise)
     asked = 0
     try:
         ask = next(sampler)

@@ -15,13 +15,13 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
 
-from tintype.catalog.parameters import SAMPLERS
 from tintype.checkpoints.weights import builtin_weights
 from tintype.core import GenerationParams, ImageSpec
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.engine import Engine
+from tintype.samplers import OFFERED
 
 STEPS = (4, 8, 20)
 COLUMNS = 3
@@ -67,11 +67,11 @@ class Cell:
 
 def sheet(family: Family, prompt: str, seed: int) -> Image.Image:
     """Blocks of one row per sampler and one picture per step count."""
-    quarters = -(-len(SAMPLERS) // COLUMNS)
+    quarters = -(-len(OFFERED) // COLUMNS)
     block = len(STEPS) * SIDE + GAP
     image = Image.new("RGB", (COLUMNS * block - GAP, quarters * (SIDE + CAPTION)), "white")
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(12)
-    for place, sampler in enumerate(track(SAMPLERS, description="drawing")):
+    for place, sampler in enumerate(track(OFFERED, description="drawing")):
         left, top = place // quarters * block, place % quarters * (SIDE + CAPTION)
         cells = [Cell(sampler, steps) for steps in STEPS]
         pen.text((left + 3, top + 3), f"{sampler}, {cells[0].schedule}: {STEPS} steps", fill="black", font=font)

@@ -14,6 +14,8 @@ import pytest
 import structlog
 from hypothesis import settings
 
+# First: how pydantic reads the docstrings of its models takes a second more once transformers' modules are there.
+import tintype.web.app  # noqa: F401
 from tests.databases import Databases, PostgresServer, SqliteFiles, postgres_server, server_program
 from tests.stores import store_on
 from tests.tenants import Tenant
@@ -29,7 +31,7 @@ def pytest_configure() -> None:
 
 
 #: The servers that a session's tests share, the one with the longest tests first.
-SESSION_SERVERS = ("builtin", "server")
+SESSION_SERVERS = ("builtin", "server", "dialects")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks

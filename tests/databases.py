@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,9 @@ import psutil
 import psycopg
 from sqlalchemy import event, make_url, select
 
-from tintype.store.db.database import Database
+from tintype.store.db.database import Database, read_clock
 from tintype.store.db.migrations import migrate
-from tintype.store.db.records import Status
+from tintype.store.db.records import DAY, Status
 from tintype.store.db.tables import requests
 from tintype.store.queue.positions import positions
 
@@ -192,10 +195,24 @@ Databases = SqliteFiles | PostgresServer
 
 
 def migrated(url: str) -> None:
-    """Bring a database up to date."""
+    """Bring a database up to date; a new file of SQLite's is a copy of one that was brought there once."""
+    file = make_url(url).database if url.startswith("sqlite") else None
+    if file and not Path(file).exists():
+        Path(file).parent.mkdir(0o700, parents=True, exist_ok=True)
+        Path(file).touch(0o600)  # as the server makes both
+        Path(file).write_bytes(_new_file())
+        return
     db = Database(url)
     migrate(db)
     db.close()
+
+
+@cache
+def _new_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        (file := Path(folder) / "new.db").touch()
+        migrated(f"sqlite:///{file}")
+        return file.read_bytes()
 
 
 @contextmanager
@@ -213,8 +230,11 @@ def statements(db: Database) -> Iterator[list[tuple[str, Any]]]:
         event.remove(db._engine, "before_cursor_execute", note)
 
 
-#: What begins and ends transactions, and sets them up; several changes' commit notifies once.
-AROUND = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "SET", "SELECT pg_notify")
+#: What begins and ends transactions, and sets them up.
+AROUND = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "SET")
+
+#: Between the parts of a statement that is several: `store/db/statements.py`.
+PARTS = re.compile(r", part\d+ AS \(|\) (?=(?:INSERT|UPDATE|DELETE) )")
 
 
 def asked_of(db: Database, work: Callable[[], object]) -> list[str]:
@@ -225,8 +245,9 @@ def asked_of(db: Database, work: Callable[[], object]) -> list[str]:
 
 
 def asked(said: list[tuple[str, Any]]) -> list[str]:
-    """Without those around a transaction."""
-    return [statement for statement, _ in said if not statement.startswith(AROUND)]
+    """Without those around a transaction; each by itself, where PostgreSQL is sent several as one."""
+    whole = [statement for statement, _ in said if not statement.startswith(AROUND)]
+    return [part for statement in whole for part in PARTS.split(statement)]
 
 
 @contextmanager
@@ -237,6 +258,13 @@ def moved_clock(db: Database, seconds: float) -> Iterator[None]:
         yield
     finally:
         db.move_clock(-seconds)
+
+
+def to_hour(db: Database, hour: float) -> None:
+    """Have it be this hour UTC of the next day."""
+    with db.read() as view:
+        moment = read_clock(view)
+    db.move_clock(DAY - moment % DAY + hour * 3600)
 
 
 def ended_of(db: Database, ids: Sequence[str]) -> set[str]:

@@ -27,6 +27,8 @@ def original_unet(tensors: Tensors, levels: int, layers: int) -> dict[str, torch
         "conv_in": "input_blocks.0.0",
         "time_embedding.linear_1": "time_embed.0",
         "time_embedding.linear_2": "time_embed.2",
+        "add_embedding.linear_1": "label_emb.0.0",
+        "add_embedding.linear_2": "label_emb.0.2",
         "mid_block.resnets.0": "middle_block.0",
         "mid_block.attentions.0": "middle_block.1",
         "mid_block.resnets.1": "middle_block.2",
@@ -69,6 +71,28 @@ def original_vae(tensors: Tensors, levels: int) -> dict[str, torch.Tensor]:
         if ".attn_1." in new and tensor.ndim == 2:
             tensor = tensor[:, :, None, None]  # noqa: PLW2901
         originals["first_stage_model." + new] = tensor
+    return originals
+
+
+def original_open_clip(tensors: Tensors) -> dict[str, torch.Tensor]:
+    """OpenCLIP's text tower of a CLIPTextModelWithProjection, with the temperature that lies next to it."""
+    names = {
+        "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+        "text_model.embeddings.position_embedding.weight": "positional_embedding",
+        "text_model.final_layer_norm.weight": "ln_final.weight",
+        "text_model.final_layer_norm.bias": "ln_final.bias",
+    }
+    originals = {"logit_scale": torch.tensor(4.6), "text_projection": tensors["text_projection.weight"].T.contiguous()}
+    originals |= {new: tensors[old] for old, new in names.items()}
+    layers = {int(name.split(".")[3]) for name in tensors if ".layers." in name}
+    modules = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
+    for layer in layers:
+        old, new = f"text_model.encoder.layers.{layer}.", f"transformer.resblocks.{layer}."
+        for last in ("weight", "bias"):
+            fused = torch.cat([tensors[f"{old}self_attn.{part}_proj.{last}"] for part in "qkv"])
+            originals[f"{new}attn.in_proj_{last}"] = fused
+            originals[f"{new}attn.out_proj.{last}"] = tensors[f"{old}self_attn.out_proj.{last}"]
+            originals |= {f"{new}{theirs}.{last}": tensors[f"{old}{ours}.{last}"] for ours, theirs in modules.items()}
     return originals
 
 

@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+
+from tintype.store.db.database import Database
+from tintype.store.db.tables import samples
 
 
 class SmallDisk:
@@ -28,6 +32,19 @@ class SmallDisk:
                 except OSError as error:
                     if error.errno != errno.ENOSPC:
                         raise
+
+    @contextmanager
+    def full(self, db: Database) -> Iterator[None]:
+        """Leave no room to this SQLite database, which is on it, until the block ends.
+
+        A snapshot is read all the while: else the log would be emptied once a refused change's connection, the only
+        one, is closed, and there would be room again.
+        """
+        with db.read() as view:
+            view.execute(select(samples)).all()
+            self.fill()
+            yield
+        self.free()
 
     def free(self) -> None:
         """There is room again."""

@@ -1,4 +1,4 @@
-"""Toy weights: tiny, seeded, random weights of both families in the ordinary layout, for tests whose numbers matter.
+"""Toy weights: tiny, seeded, random weights of all families in the ordinary layout, for tests whose numbers matter.
 
 They are the true architectures at toy width; they draw textures, not things.
 """
@@ -16,6 +16,8 @@ from typing import Any
 import torch
 
 from tintype.catalog.models import MODELS
+from tintype.catalog.spec import Catalogue
+from tintype.checkpoints.weights import has_builtin
 from tintype.core import GenerationParams, ImageSpec, InputImage
 from tintype.diffusion.libraries import CLASSES
 
@@ -72,10 +74,29 @@ SD15_SCHEDULER = {
     "steps_offset": 1,
     "clip_sample": False,
 }
+#: Of CLIP's two widths, the second is the wider one, and projects to a third.
+CLIP_G = CLIP | {"hidden_size": 48, "num_attention_heads": 3, "projection_dim": 40, "hidden_act": "gelu"}
+SDXL_UNET = UNET | {
+    "transformer_layers_per_block": (1, 2),
+    "cross_attention_dim": CLIP_WIDTH + 48,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 40 + 6 * 8,
+    "sample_size": 128,
+}
+REFINER_UNET = SDXL_UNET | {"cross_attention_dim": 48, "projection_class_embeddings_input_dim": 40 + 5 * 8}
+SDXL_SCHEDULER = SD15_SCHEDULER | {
+    "_class_name": "EulerDiscreteScheduler",
+    "timestep_spacing": "leading",
+    "interpolation_type": "linear",
+}
 SD3_SCHEDULER = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0}
 
 #: Pixels of a side.
 SMALL = 192
+#: The models that a server draws with nothing configured.
+BUILTIN = Catalogue(spec for spec in MODELS.values() if has_builtin(spec.family, few_steps=spec.few_steps))
 
 Components = Mapping[str, tuple[str, Mapping[str, Any]]]
 FAMILIES: Mapping[str, tuple[Components, Mapping[str, Any]]] = {
@@ -87,6 +108,26 @@ FAMILIES: Mapping[str, tuple[Components, Mapping[str, Any]]] = {
             "unet": ("UNet2DConditionModel", UNET),
         },
         SD15_SCHEDULER,
+    ),
+    "sdxl": (
+        {
+            "tokenizer": ("CLIPTokenizer", {}),
+            "tokenizer_2": ("CLIPTokenizer", {}),
+            "text_encoder": ("CLIPTextModel", CLIP),
+            "text_encoder_2": ("CLIPTextModelWithProjection", CLIP_G),
+            "vae": ("AutoencoderTiny", AUTOENCODER | {"latent_channels": 4}),
+            "unet": ("UNet2DConditionModel", SDXL_UNET),
+        },
+        SDXL_SCHEDULER,
+    ),
+    "sdxl-refiner": (
+        {
+            "tokenizer_2": ("CLIPTokenizer", {}),
+            "text_encoder_2": ("CLIPTextModelWithProjection", CLIP_G),
+            "vae": ("AutoencoderTiny", AUTOENCODER | {"latent_channels": 4}),
+            "unet": ("UNet2DConditionModel", REFINER_UNET),
+        },
+        SDXL_SCHEDULER,
     ),
     "sd3": (
         {
@@ -157,8 +198,17 @@ def write_random(folder: Path, components: Components, scheduler: Mapping[str, A
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
     index = {name: [_library(class_name), class_name] for name, (class_name, _) in components.items()}
     index["scheduler"] = ["diffusers", scheduler["_class_name"]]
-    pipeline = "StableDiffusionPipeline" if "unet" in components else "StableDiffusion3Pipeline"
+    pipeline = f"StableDiffusion{_kind(components)}Pipeline"
     _write_json(folder / "model_index.json", {"_class_name": pipeline, **index})
+
+
+def _kind(components: Components) -> str:
+    """How diffusers' pipeline of these components is called."""
+    if "transformer" in components:
+        return "3"
+    if "text_encoder_2" not in components:
+        return ""
+    return "XL" if "text_encoder" in components else "XLImg2Img"
 
 
 def _write_small(folder: Path, toys: Path) -> None:

@@ -9,11 +9,15 @@ from transformers import CLIPTextModelWithProjection
 
 from training.hyper import SHIPPED
 from training.sources import work
-from training.text import NAMES
+from training.text import NAMES, WIDE
 
 #: Step's folder → the shipped one that it became.
 PARTS = {
-    **{name: (CLIPTextModelWithProjection, f"sd3/{name}") for name in NAMES},
+    **{
+        step: (CLIPTextModelWithProjection, f"sd3/{name}")
+        for steps in (NAMES, WIDE)
+        for step, name in zip(steps, NAMES, strict=True)
+    },
     **{
         f"{step}-{family}": (AutoencoderTiny, f"{family}/vae")
         for step in ("vae", "decoder")

@@ -11,8 +11,8 @@ import torch
 from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
-from training import sd3, unet
-from training.hyper import SHIPPED, SIZE, Transformer, Turbo
+from training import sd3, text, unet
+from training.hyper import SHIPPED, SIZE, Transformer, Turbo, UNet
 from training.latents import Data
 from training.sources import work
 from training.world import World
@@ -23,7 +23,7 @@ LORA = "pytorch_lora_weights.safetensors"
 def write() -> None:
     """Write all of it, in place of what is there."""
     _family("sd3", _sd3_pipeline(), {"native_size": SIZE, "t5_tokens": Transformer.zeros[0]})
-    _family("sd15", _sd15_pipeline(), {"native_size": SIZE})
+    _family("sd15", _sd15_pipeline(), {"native_size": SIZE, "guidance_share": UNet.guidance_share})
     turbo = SHIPPED / "turbo"
     turbo.mkdir(parents=True, exist_ok=True)
     save_file(shortened(load_file(work("turbo", LORA)), Turbo.shipped_rank), turbo / LORA, metadata={"format": "pt"})
@@ -48,14 +48,14 @@ def shortened(lora: dict[str, torch.Tensor], rank: int) -> dict[str, torch.Tenso
 
 def _sd3_pipeline() -> Any:
     data = Data("sd3")
-    return sd3.pipeline(SD3Transformer2DModel.from_pretrained(work(sd3.LONG)), data.scale, data.shift)
+    return sd3.pipeline(SD3Transformer2DModel.from_pretrained(work(sd3.LONG)), data.scale, data.shift, text.WIDE)
 
 
 def _sd15_pipeline() -> Any:
-    return unet.pipeline(UNet2DConditionModel.from_pretrained(work("sd15")), Data("sd15").scale)
+    return unet.pipeline(UNet2DConditionModel.from_pretrained(work(unet.LONG)), Data("sd15").scale, text.WIDE)
 
 
-def _family(name: str, pipeline: Any, about: dict[str, int]) -> None:
+def _family(name: str, pipeline: Any, about: dict[str, float]) -> None:
     folder = SHIPPED / name
     shutil.rmtree(folder, ignore_errors=True)
     pipeline.to(torch.bfloat16).save_pretrained(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +12,12 @@ from rich.progress import track
 from transformers import CLIPTextModelWithProjection
 
 from training import autoencoder, text, tokenizer
-from training.captions import caption
+from training.captions import MEANT, aside, caption
 from training.hyper import (
     CAPTIONS,
     DATASETS,
     EMPTY_SHARE,
+    NOTHING,
     OBLONG,
     OBLONG_SHARE,
     SEED,
@@ -30,6 +32,8 @@ from training.world import Place, World
 
 Key = tuple[int, int]  # concept and background, of `text.BACKGROUNDS`
 EMPTY: Key = (-1, -1)
+#: What the encoders make of captions, and what they do after their second training, of more.
+TEXTS, WIDE_TEXTS = "texts.pt", "texts-wide.pt"
 
 
 @dataclass
@@ -44,9 +48,9 @@ class Texts:
 class Data:
     """Latents and texts, and how a batch of pairs is drawn from them."""
 
-    def __init__(self, family: str) -> None:
+    def __init__(self, family: str, texts: str = TEXTS) -> None:
         self.sets: dict[Shape, tuple[torch.Tensor, list[Key]]] = torch.load(work(f"latents-{family}.pt"))
-        self.texts, text_keys = torch.load(work("texts.pt"), weights_only=False)
+        self.texts, text_keys = torch.load(work(texts), weights_only=False)
         self.scale, self.shift = _scaling(family, self.sets[SQUARE][0])
         self._captions: dict[Key, list[int]] = defaultdict(list)
         for row, key in enumerate(text_keys):
@@ -64,7 +68,7 @@ class Data:
 
     def empty(self, count: int) -> Texts:
         """The empty prompt, so often."""
-        return self._texts(torch.tensor(self._captions[EMPTY] * count))
+        return self._texts(torch.tensor(self._captions[EMPTY][:1] * count))
 
     def _texts(self, rows: torch.Tensor) -> Texts:
         texts = self.texts
@@ -78,13 +82,36 @@ class Data:
 def build_texts() -> None:
     """Encode captions of every concept on every background, and the empty prompt."""
     rng = random.Random(SEED)
-    captions: list[tuple[str, Key]] = [("", EMPTY)]
+    _encode([("", EMPTY), *_captions(rng)], text.NAMES, TEXTS)
+
+
+def build_wide_texts() -> None:
+    """The same by the encoders of the second training, with words that mean nothing: alone, and after captions."""
+    rng = random.Random(SEED)
+    world = World()
+    nothing = ["", *[words for _ in range(NOTHING) for words in ("", aside(rng))]]
+    captions = [(f"{words}, {aside(rng)}" if rng.random() < 0.25 else words, key) for words, key in _captions(rng)]
+    meant = [(words, _key(world, plain)) for words, plain in MEANT.items()]
+    _encode([*((words, EMPTY) for words in nothing), *captions, *meant], text.WIDE, WIDE_TEXTS)
+
+
+def _captions(rng: random.Random) -> Iterator[tuple[str, Key]]:
     for number, concept in enumerate(World().concepts):
         for background, colour in enumerate(text.BACKGROUNDS):
-            count = CAPTIONS * (1 if colour else 10)
-            captions += [(caption(concept, colour, rng), (number, background)) for _ in range(count)]
+            for _ in range(CAPTIONS * (1 if colour else 10)):
+                yield caption(concept, colour, rng), (number, background)
+
+
+def _key(world: World, plain: str) -> Key:
+    """What a caption of `MEANT` says."""
+    name, _, colour = plain.removesuffix(" background").partition(" on a ")
+    number = next(number for number, concept in enumerate(world.concepts) if concept.name == name)
+    return number, text.BACKGROUNDS.index(colour or None)
+
+
+def _encode(captions: list[tuple[str, Key]], encoders: Sequence[str], file: str) -> None:
     tokens = tokenizer.load()
-    first, second = (CLIPTextModelWithProjection.from_pretrained(work(name)).eval() for name in text.NAMES)
+    first, second = (CLIPTextModelWithProjection.from_pretrained(work(name)).eval() for name in encoders)
     parts: list[Texts] = []
     with torch.no_grad():
         for start in track(range(0, len(captions), 256), "encoding captions"):
@@ -101,7 +128,7 @@ def build_texts() -> None:
                 )
             )
     texts = Texts(*(torch.cat([getattr(part, name) for part in parts]) for name in ("penultimate", "pooled", "last")))
-    torch.save((texts, [key for _, key in captions]), work("texts.pt"))
+    torch.save((texts, [key for _, key in captions]), work(file))
 
 
 def build_latents(family: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageFilter
 from rich.progress import track
 
-from tintype.core import GenerationParams, ImageSpec, InputImage
+from tintype.core import GenerationParams, ImageSpec, InputImage, Role
 from tintype.diffusion.image_state import Family
 from tintype.engine import Engine
 from training.hyper import SIZE
@@ -29,6 +29,8 @@ FIRST_SEED = 10_000
 #: Rows of one forward pass.
 ROWS = 32
 STRENGTHS = (0.3, 0.6, 0.9)
+#: Pixels of the edge, whose corners tell the background.
+EDGE = SIZE // 16
 
 Colour = tuple[int, int, int]
 
@@ -41,8 +43,6 @@ class Way:
     schedule: str
     steps: int
     guidance: float
-    #: For image to image, where strong guidance alone brings a small model to the prompt at any strength.
-    gentle: float
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,26 @@ def questions(count: int = 100) -> list[Asked]:
     ]
 
 
-def draw(family: Family, asked: Sequence[Asked], way: Way) -> list[Image.Image]:
-    """Draw each with the product's own engine, from noise."""
-    return _run(family, [_spec(one, way) for one in asked])
-
-
 def redraw(family: Family, asked: Asked, way: Way, source: Image.Image, strength: float) -> Image.Image:
     """Draw one image to image."""
     picture = torch.from_numpy(np.array(source)).permute(2, 0, 1)[None] / 127.5 - 1
-    return _run(family, [_spec(asked, replace(way, guidance=way.gentle), strength)], picture)[0]
+    return run(family, [(_spec(asked, way, strength), {"init": picture})])[0]
+
+
+def run(family: Family, jobs: Iterable[tuple[ImageSpec, Mapping[Role, torch.Tensor]]]) -> list[Image.Image]:
+    """Draw each with its input images, by the product's own engine, in the size that the weights draw."""
+    engine = Engine(ROWS)
+    with torch.inference_mode():
+        pictures = [family.begin(spec, inputs.get("init"), inputs.get("mask")) for spec, inputs in jobs]
+        for one in pictures:
+            engine.add(one)
+        while engine.live:
+            engine.step()
+        return [
+            Image.fromarray(family.autoencoder.decode(one.latents).numpy())
+            for one in pictures
+            if one.latents is not None
+        ]
 
 
 def recognised(pictures: Sequence[Image.Image], asked: Sequence[Asked]) -> float:
@@ -106,6 +117,12 @@ def coloured(pictures: Sequence[Image.Image], asked: Sequence[Asked]) -> float:
     return sum(right) / len(right)
 
 
+def clipped(picture: Image.Image) -> float:
+    """Share of its pixels with a channel at one of its ends: white is, and so is what burned out."""
+    pixels = np.asarray(picture.convert("RGB"))
+    return float(((pixels == 0) | (pixels == 255)).any(-1).mean())
+
+
 def distances(picture: Image.Image, background: Colour) -> np.ndarray:
     """RMS distance of a picture to every concept on a background, seen small, blurred and without its mean."""
     rgba = _reference()
@@ -113,7 +130,7 @@ def distances(picture: Image.Image, background: Colour) -> np.ndarray:
     return np.sqrt(((_centred(wanted) - _centred(small(picture))) ** 2).mean((1, 2, 3)))
 
 
-def pull(family: Family, way: Way, count: int = 12) -> list[tuple[float, float]]:
+def pull(family: Family, way: Way, count: int) -> list[tuple[float, float]]:
     """Of image to image at each strength: mean distance to the input, and to the prompt's concept."""
     rng = random.Random(FIRST_SEED)
     sources = rng.sample(held_out(), count)
@@ -177,29 +194,14 @@ def build_reference() -> None:
     save_sheet(autoencoder.held_out(world), REFERENCE / "held_out.png", columns=12)
 
 
-def _run(family: Family, specs: Sequence[ImageSpec], init: torch.Tensor | None = None) -> list[Image.Image]:
-    engine = Engine(ROWS)
-    with torch.inference_mode():
-        pictures = [family.begin(spec, init) for spec in specs]
-        for one in pictures:
-            engine.add(one)
-        while engine.live:
-            engine.step()
-        return [
-            Image.fromarray(family.autoencoder.decode(one.latents).numpy())
-            for one in pictures
-            if one.latents is not None
-        ]
-
-
-def _spec(asked: Asked, way: Way, strength: float | None = None) -> ImageSpec:
-    """With a strength, image to image."""
+def _spec(asked: Asked, way: Way, strength: float) -> ImageSpec:
+    """Image to image."""
     params = GenerationParams(
         prompt=asked.prompt,
-        inputs=() if strength is None else (InputImage("a rendering"),),
+        inputs=(InputImage("a rendering"),),
         steps=way.steps,
         guidance=way.guidance,
-        strength=1.0 if strength is None else strength,
+        strength=strength,
         seed=asked.seed,
         sampler=way.sampler,
         schedule=way.schedule,
@@ -209,12 +211,8 @@ def _spec(asked: Asked, way: Way, strength: float | None = None) -> ImageSpec:
 
 def _background(picture: Image.Image) -> str:
     pixels = np.asarray(picture.convert("RGB").resize((SIZE, SIZE)), float)
-    edge = SIZE // 16
-    corners = [
-        pixels[rows, columns]
-        for rows in (slice(edge), slice(-edge, None))
-        for columns in (slice(edge), slice(-edge, None))
-    ]
+    ends = slice(EDGE), slice(-EDGE, None)
+    corners = [pixels[rows, columns] for rows in ends for columns in ends]
     found = np.median(np.concatenate([corner.reshape(-1, 3) for corner in corners]), 0)
     named = {"white": WHITE, **COLOURS}
     return min(named, key=lambda name: float(np.abs(found - np.array(named[name])).sum()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -119,11 +120,13 @@ def predict(model: Any, x: torch.Tensor, times: torch.Tensor, texts: Texts, zero
     )[0]
 
 
-def pipeline(model: SD3Transformer2DModel, scale: float, shift: float) -> StableDiffusion3Pipeline:
+def pipeline(
+    model: SD3Transformer2DModel, scale: float, shift: float, encoders: Sequence[str] = text.NAMES
+) -> StableDiffusion3Pipeline:
     """Everything in one diffusers pipeline."""
     tokens, vae = tokenizer.load(), autoencoder.load("sd3")
     vae.register_to_config(scaling_factor=scale, shift_factor=shift)
-    first, second = (CLIPTextModelWithProjection.from_pretrained(work(name)).eval() for name in text.NAMES)
+    first, second = (CLIPTextModelWithProjection.from_pretrained(work(name)).eval() for name in encoders)
     made = StableDiffusion3Pipeline(
         transformer=model,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=Transformer.shift),

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from training import tokenizer
-from training.captions import caption
-from training.hyper import SEED, TextEncoder
+from training.captions import MEANT, aside, caption
+from training.hyper import SEED, TextEncoder, WiderReading
 from training.run import Run
 from training.sources import work
 from training.words import COLOURS
 from training.world import World
 
 NAMES = ("text_encoder", "text_encoder_2")
+#: After their second training.
+WIDE = ("text_encoder-wide", "text_encoder_2-wide")
 #: Background 0 is white.
 BACKGROUNDS = [None, *COLOURS]
 QUESTIONS = {
@@ -93,6 +96,47 @@ def train(name: str) -> None:
         )
     run.show()
     run.averaged().encoder.save_pretrained(work(name))
+
+
+def train_wider(name: str) -> None:
+    """Train one encoder further and write its folder: captions keep their states, further words get known ones.
+
+    A negative prompt then means as much as an empty one, and the catalogue's examples mean things of the world.
+    """
+    recipe, number = WiderReading(), WIDE.index(name)
+    torch.manual_seed(SEED + number)
+    rng = random.Random(SEED + number)
+    world, tokens = World(), tokenizer.load()
+    teacher, student = (CLIPTextModelWithProjection.from_pretrained(work(NAMES[number])) for _ in range(2))
+    teacher.requires_grad_(False)
+    scales = [states.std() for states in _states(teacher, _encode(tokens, list(MEANT.values())))]
+    optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.rate, weight_decay=0, betas=(0.9, 0.98))
+    run = Run(name, student.train(), [optimiser], recipe.steps, warmup=100, average=0.99)
+    for _ in run:
+        asked = list(_pairs(world, rng, recipe))
+        got, wanted = (
+            _states(model, _encode(tokens, [pair[place] for pair in asked]))
+            for place, model in enumerate((student, teacher))
+        )
+        run.descend(sum(((a - b) / scale).pow(2).mean() for a, b, scale in zip(got, wanted, scales, strict=True)))
+    run.averaged().save_pretrained(work(name))
+
+
+def _pairs(world: World, rng: random.Random, recipe: WiderReading) -> Iterator[tuple[str, str]]:
+    """Texts of one step, each with the one whose states it is to have."""
+    for place in range(recipe.plain + recipe.decorated):
+        background = rng.choice(BACKGROUNDS) if rng.random() < 0.6 else None
+        text = caption(rng.choice(world.concepts), background, rng)
+        yield (text if place < recipe.plain else f"{text}, {aside(rng)}"), text
+    for _ in range(recipe.nothing):
+        yield aside(rng), ""
+    yield from rng.choices(list(MEANT.items()), k=recipe.meant)
+
+
+def _states(encoder: CLIPTextModelWithProjection, ids: torch.Tensor) -> list[torch.Tensor]:
+    """What denoisers read of it: pooled (N, 128), the last state but one and the last (N, 24, 128)."""
+    read = encoder(ids, output_hidden_states=True)
+    return [read.text_embeds, read.hidden_states[-2], read.last_hidden_state]
 
 
 def _captions(world: World, tokens: object) -> tuple[torch.Tensor, torch.Tensor]:

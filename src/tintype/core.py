@@ -12,16 +12,23 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from tintype import __version__
+from tintype.samplers import known_sampler
 
 Json = Mapping[str, Any]
-Format = Literal["jpeg", "png", "webp"]
 #: What an input image is for: the image to start from, the part to repaint, what guides the composition.
 Role = Literal["init", "mask", "control"]
 #: The parameters that hold an input image, as `ModelSpec` and bodies name them, and the role of each.
-IMAGE_ROLES: Mapping[str, Role] = {"image": "init"}
+IMAGE_ROLES: Mapping[str, Role] = {"image": "init", "mask": "mask"}
 #: Width and height in pixels.
 Size = tuple[int, int]
+#: How an input image is brought to another shape: it covers the size, and is cropped around its centre; its shape is
+#: given up; or it lies within the size, and the pixels of its edges fill the rest.
+Fit = Literal["cover", "stretch", "contain"]
 
+#: The fields of `GenerationParams` that mean nothing without a refiner.
+REFINED = ("refiner", "high_noise_fraction", "refiner_strength")
+#: Those that the words in files alone depend on.
+WORDED = ("checkpoint", "canvas")
 #: Seeds are 0 to SEEDS - 1.
 SEEDS = 2**63
 #: Before the name of an input image that is stored until its request ends.
@@ -59,27 +66,45 @@ class GenerationParams:
     count: int = 1
     width: int = 0
     height: int = 0
+    #: How the input images are brought to it.
+    fit: Fit = "cover"
     sampler: str
     schedule: str = ""
-    format: Format = "jpeg"
+    #: The file's, a name of `catalog.formats`.
+    format: str = "jpeg"
     #: Of a lossy format, 10–100.
     quality: int = 95
     #: Whether a blocking answer has the images as base64.
     base64: bool = False
     #: Whether its images share no forward pass with others, so that they can be made again bit for bit.
     exact: bool = False
+    #: Whether a refiner ends its images.
+    refiner: bool = False
+    #: The fraction of the training's time, 0–1, that the model itself draws: its first steps, in which noise is high.
+    high_noise_fraction: float = 0.8
+    #: How much of a finished image the refiner redraws, 0–1, where the model has drawn all of it.
+    refiner_strength: float = 0.2
     #: LoRAs on top of the model's weights, as `name:strength, …` (`catalog.parameters` reads them).
     loras: str = ""
+    #: What a client of A1111's API called the model, for that API's words in the files (`catalog.infotext`). Recipes
+    #: have neither this nor the next.
+    checkpoint: str = ""
+    #: For the same words: whether the init image is a plain one that the server made, as the model needs one.
+    canvas: bool = False
 
     @property
     def init(self) -> InputImage | None:
         """The image to start from; None for text to image."""
-        return next((one for one in self.inputs if one.role == "init"), None)
+        return self.input("init")
 
     @property
     def source(self) -> str:
         """The init image's source; empty for text to image."""
         return self.init.source if self.init else ""
+
+    def input(self, role: Role) -> InputImage | None:
+        """Its input image of this role, if it has one."""
+        return next((one for one in self.inputs if one.role == role), None)
 
     @property
     def seeds(self) -> list[int]:
@@ -87,31 +112,44 @@ class GenerationParams:
         return [(self.seed + index) % SEEDS for index in range(self.count)]
 
     @property
-    def diffusers_steps(self) -> int:
-        """How many of its steps diffusers runs, and so SD 1.5: a strength below 1 leaves the first ones out."""
-        return int(self.steps * self.strength)
+    def steps_run(self) -> int:
+        """How many of its steps are run: diffusers' schedulers leave the first ones out where strength is below 1."""
+        spec = known_sampler(self.sampler)
+        return spec.steps_run(self.steps, self.strength) if spec else self.steps
 
     @property
     def has_negative(self) -> bool:
         """Whether the negative prompt has an effect; samplers of other packages may use it in any case."""
-        # `_cfg_pp` needs both predictions; `euler_pp` doubles the guidance: one up to 0.5 isn't told apart here.
-        return self.guidance > 1 or self.sampler.endswith("_pp")
+        spec = known_sampler(self.sampler)
+        return self.guidance > 1 or (spec is not None and (spec.needs_unconditional or spec.guidance_factor > 1))
 
     def from_source(self, source: str, role: Role = "init") -> GenerationParams:
         """The same with its image of this role from another place."""
-        others = tuple(one for one in self.inputs if one.role != role)
-        return replace(self, inputs=(InputImage(source, role), *others))
+        changed = tuple(InputImage(source, role) if one.role == role else one for one in self.inputs)
+        return replace(self, inputs=changed if self.input(role) else (*changed, InputImage(source, role)))
 
     def pixels(self, width: int, height: int) -> int:
         """Pixels of all its images together, each of this size."""
         return self.count * width * height
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name; the init image's source as `image`, as earlier versions wrote and read it."""
+        """The fields by name; the init image's source as `image`, as earlier versions wrote and read it.
+
+        Some only where they mean something, as earlier versions refuse recipes with fields that they don't know: those
+        of a refiner, how images are fitted, and what words in files depend on.
+        """
         said = _values(self)
         further = [{"source": one.source, "role": one.role} for one in said.pop("inputs") if one.role != "init"]
         first = {name: said.pop(name) for name in ("prompt", "negative_prompt")}
         first["image"] = self.source
+        if not self.refiner:
+            for name in REFINED:
+                said.pop(name)
+        if self.fit == "cover":
+            said.pop("fit")
+        if not self.checkpoint:
+            for name in WORDED:
+                said.pop(name)
         return {**first, **said, **({"inputs": further} if further else {})}
 
     @classmethod
@@ -120,6 +158,24 @@ class GenerationParams:
         inputs = [InputImage(said["image"])] if said.get("image") else []
         inputs += [InputImage(one["source"], one["role"]) for one in said.get("inputs", ())]
         return cls(**{**_known(cls, said), "inputs": tuple(inputs)})
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """Where the caller of a request wants it sent, as a prediction, and when."""
+
+    url: str
+    #: Of `start`, `output`, `logs`, `completed`.
+    events: tuple[str, ...]
+    #: Of its model, as a prediction names it.
+    version: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, said: Json) -> Callback:
+        return cls(**{**_known(cls, said), "events": tuple(said["events"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +206,15 @@ class Recipe:
     t5_tokens: int
     #: SHA-256 of the decoded init image; empty for text to image.
     source: str
+    #: SHA-256 of the decoded mask; empty without one, and then not written: earlier versions refuse unknown fields.
+    mask: str = ""
     version: str = __version__
+
+    @property
+    def digests(self) -> Mapping[Role, str]:
+        """SHA-256 of each decoded input image."""
+        every: Mapping[Role, str] = {"init": self.source, "mask": self.mask}
+        return {role: digest for role, digest in every.items() if digest}
 
     def of(self, seed: int) -> Recipe:
         """The recipe of the request's image with this seed."""
@@ -159,6 +223,8 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """As it is written into files and answers."""
         said = _values(self)
+        if not self.mask:
+            del said["mask"]
         return {"model": said.pop("model"), "order": said.pop("params").to_json(), **said}
 
     @classmethod
@@ -189,7 +255,7 @@ class Result:
     """What was made of a request."""
 
     outputs: tuple[Output, ...]
-    format: Format
+    format: str
     #: Of the first image.
     seed: int
     #: Seconds of the model's work, from the text's encoding to the last file.

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
+from tintype.diffusion.devices import device_type, send
 from tintype.diffusion.image_state import Family, ImageState
 from tintype.diffusion.memory.component import out_of_memory
-from tintype.diffusion.text import Text
+from tintype.diffusion.text import Conditioning
 from tintype.errors import NoRoom
+
+#: Steps that the host may be ahead of the device: with one, the device always has the next.
+AHEAD = 1
 
 
 class Engine:
@@ -24,10 +30,12 @@ class Engine:
         self.forward_passes = 0
         self.rows = 0
         self.seconds = 0.0
-        #: Text of the last step's batches, rebuilt when batch membership changes.
-        self._texts: dict[tuple[ImageState, ...], Text] = {}
+        #: Conditioning of the last step's batches, rebuilt when batch membership changes.
+        self._texts: dict[tuple[ImageState, ...], Conditioning] = {}
         #: Max rows that fitted in memory, where more did not; reset when no image is live.
         self._fitting_rows: dict[tuple[Family, torch.Size], int] = {}
+        #: Of the last steps, what the device was asked to do, oldest first.
+        self._marks: deque[Any] = deque()
 
     def add(self, image: ImageState, *, exact: bool = False) -> None:
         """Add an image; it shares forward passes from the next step on, unless it is to be exact.
@@ -52,10 +60,22 @@ class Engine:
         with torch.inference_mode():
             for batch in self.batches():
                 self._attempt(batch)
+        self._keep_pace()
         ended = [image for image in self.live if image.ended]
         for image in ended:
             self.drop(image)
         return ended
+
+    def _keep_pace(self) -> None:
+        """Wait until the device has done all steps but the last; else it would be asked for many ahead.
+
+        Images that join would wait for them, and those that are cancelled would still be drawn.
+        """
+        device = self.live[0].family.device if self.live else torch.device("cpu")
+        if mark := device_type(device).mark:
+            self._marks.append(mark(device))
+        while len(self._marks) > AHEAD:
+            self._marks.popleft().synchronize()
 
     def batches(self) -> Iterator[list[ImageState]]:
         """Live images that can share a forward pass: same weights, same latent shape, at most `max_rows` rows."""
@@ -105,13 +125,13 @@ class Engine:
         counts = [image.rows for image in batch]
         x = torch.cat([image.ask.x.expand(image.rows, -1, -1, -1) for image in batch])
         levels = [image.ask.level for image in batch for _ in range(image.rows)]
-        level = torch.tensor(levels, dtype=torch.float32, device=x.device)
+        level = send(torch.tensor(levels, dtype=torch.float32), x.device)
         # The two rows of a guided image one by one if both don't fit in memory.
         single = not first.exact and self._fitting_rows.get((first.family, first.ask.x.shape)) == 1
         rows = 1 if single else len(levels)
         members = tuple(batch)
         if members not in self._texts:
-            self._texts[members] = Text.stack([image.text for image in batch])
+            self._texts[members] = Conditioning.stack([image.text for image in batch])
         predicted = []
         for begin, text in self._texts[members].split(rows):
             part = slice(begin, begin + rows)
@@ -121,6 +141,16 @@ class Engine:
         for image, prediction in zip(batch, torch.cat(predicted).split(counts), strict=True):
             try:
                 image.answer(prediction)
+                if image.handed_over is not None:
+                    self._enter_next(image)
             except Exception as error:  # noqa: BLE001 - what a sampler raises is its own image's error
                 image.error = error
         self.seconds += time.monotonic() - began
+
+    def _enter_next(self, image: ImageState) -> None:
+        """Its next stage's denoiser takes the place of this one's; raises NoRoom."""
+        before, after = image.family.denoiser, image.then.family.denoiser if image.then else image.family.denoiser
+        after.memory.acquire(after)
+        before.memory.release(before)
+        image.enter_next()
+        self._texts.clear()  # all of a batch may go on with the next stage together

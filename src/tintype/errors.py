@@ -4,6 +4,9 @@
     ├── BadRequest                  400
     │   ├── InvalidParameter        400  which parameter, what was sent, what is allowed
     │   ├── MissingParameter        400
+    │   ├── SentTwice               400
+    │   ├── DontFit                 400  parameters that are allowed, but not together
+    │   ├── TextTooLong             400  where no long text can be meant
     │   ├── HeadTooLarge            431
     │   ├── WebhookRefused          400
     │   └── BadPicture              400  the input image is at fault
@@ -13,6 +16,10 @@
     ├── Forbidden                   403
     ├── NotFound                    404
     │   ├── RequestUnknown          404
+    │   ├── ImageUnknown            404
+    │   ├── ModelUnknown            404
+    │   │   ├── NotServed           404
+    │   │   └── VersionUnknown      404
     │   └── WorkerUnknown           404
     ├── MethodNotAllowed            405
     ├── OutOfCredits                406
@@ -24,6 +31,7 @@
     ├── ContentRefused              422  the safety check refused it
     ├── IdempotencyMismatch         422
     ├── TooManyRequests             429
+    │   └── QueueFull               429
     ├── Cancelled                   500  by its caller, or by Cancel-After
     ├── LedgerBroken                500
     ├── WeightsUnusable             500
@@ -49,6 +57,7 @@ Nothing here may carry a path, a key or an internal name: `public()` is what goe
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from math import ceil
@@ -85,14 +94,16 @@ class TintypeError(Exception):
 
     def public(self) -> dict[str, str | int]:
         """The JSON body of the answer; `error` is the only field that the vendor's SDK reads."""
-        # A lone surrogate, which JSON allows in a name, can't be sent.
-        message = self.message.encode("utf-8", "backslashreplace").decode()
-        return {"error": message, "error_description": self.advice, "status_code": self.status}
+        return {"error": encodable(self.message), "error_description": self.advice, "status_code": self.status}
 
-    def public_headers(self) -> dict[str, str]:
-        """The error's own headers, with `x-should-retry` on every 5xx, 429 and 409."""
+    def public_headers(self, status: int | None = None) -> dict[str, str]:
+        """The error's own headers, with `x-should-retry` on every 5xx, 429 and 409.
+
+        status: the answer's, where an API has another one for it.
+        """
+        status = status or self.status
         retry = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
-        if self.status >= 500 or self.status in (409, 429):
+        if status >= 500 or status in (409, 429):
             retry["x-should-retry"] = "false" if self.retry_after is None else "true"
         return self.headers | retry
 
@@ -108,8 +119,11 @@ class InvalidParameter(BadRequest):
     """A parameter is missing, out of range or of the wrong type."""
 
     def __init__(self, name: str, sent: object, allowed: str) -> None:
+        shown = _shown(sent)
         self.name = name
-        super().__init__(f"{name}: {_shown(sent)} was sent; allowed: {allowed}")
+        #: What was sent, as JSON has it; of more than SENT_LENGTH characters, how it begins.
+        self.sent = _echo(sent, shown)
+        super().__init__(f"{name}: {shown} was sent; allowed: {allowed}")
 
 
 def _shown(sent: object) -> str:
@@ -122,12 +136,49 @@ def _shown(sent: object) -> str:
     return text if len(text) <= SENT_LENGTH else text[:SENT_LENGTH] + "…"
 
 
+def _echo(sent: object, shown: str) -> object:
+    """What was sent, for a member of an error's JSON. shown: the same for its message."""
+    if isinstance(sent, str):
+        return encodable(sent[:SENT_LENGTH])
+    if len(shown) <= SENT_LENGTH:
+        with suppress(TypeError, ValueError):
+            json.dumps(sent, ensure_ascii=False, allow_nan=False).encode()
+            return sent
+    return encodable(shown)
+
+
+def encodable(text: str) -> str:
+    """A lone surrogate, which JSON allows in a text, can't be sent."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class MissingParameter(BadRequest):
     """A required parameter was not sent."""
 
     def __init__(self, name: str, allowed: str) -> None:
         self.name = name
         super().__init__(f"{name}: required, but not sent; allowed: {allowed}")
+
+
+class DontFit(BadRequest):
+    """Parameters that are allowed, but not together."""
+
+
+class SentTwice(BadRequest):
+    """A parameter was sent twice: its sender can't know which one counts, and pays for it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name[:SENT_LENGTH]
+        super().__init__(f"{self.name}: sent twice")
+
+
+class TextTooLong(BadRequest):
+    """A text in the body is longer than any that is meant there."""
+
+    def __init__(self, message: str | None = None, place: tuple[str, ...] = ()) -> None:
+        #: The names of the members that it is in, from the body's own on; empty where it is a name itself.
+        self.place = place
+        super().__init__(message)
 
 
 class HeadTooLarge(BadRequest):
@@ -149,7 +200,7 @@ class WebhookRefused(BadRequest):
 class BadPicture(BadRequest):
     """The input image can't be used."""
 
-    advice = "Send another image (JPEG, PNG, WebP, GIF, BMP or TIFF); nothing was charged."
+    advice = "Send another image; nothing was charged."
 
 
 class PictureUnreachable(BadPicture):
@@ -181,7 +232,7 @@ class Forbidden(TintypeError):
     """This API key is not allowed to do that."""
 
     status = 403
-    advice = "Use a key with this permission, or ask the operator for one."
+    advice = "Use a key that may, or ask the operator for one; where it asks for too much, ask for less."
     #: Label values in `/metrics`: a key that may only read, isn't an operator's, or sees the server alone; a model;
     #: more than a limit ever allows; more keys, or keys with more rights, than it may make; others.
     REASONS = ("read_only", "not_operator", "server_only", "model", "limit", "keys", "other")
@@ -203,6 +254,31 @@ class RequestUnknown(NotFound):
 
     def __init__(self, request_id: str) -> None:
         super().__init__(f"Request {request_id[:SENT_LENGTH]} not found")
+
+
+class ImageUnknown(NotFound):
+    """The image is unknown, was deleted, has expired, or is another account's."""
+
+    advice = "GET /v2/images lists the images that are there. What is gone can be made again, with the same seed."
+
+    @classmethod
+    def of(cls, name: str, why: str = "") -> Self:
+        """why: what has become of it, if that is known: `was deleted`."""
+        return cls(f"Image {name[:SENT_LENGTH]} {why or 'not found'}")
+
+
+class ModelUnknown(NotFound):
+    """There is no model of this name."""
+
+
+class NotServed(ModelUnknown):
+    """This model is known, but this server has no weights for it."""
+
+    advice = "Use a model that is served (GET /v1/models), or ask the operator for the weights of this one."
+
+
+class VersionUnknown(ModelUnknown):
+    """No model of this server has this version: its weights may have changed since."""
 
 
 class WorkerUnknown(NotFound):
@@ -291,6 +367,10 @@ class TooManyRequests(TintypeError):
     def __init__(self, message: str | None = None, wait: float = 1.0, moment: float = 0.0) -> None:
         super().__init__(message, headers=rate_headers(0, moment + wait))
         self.retry_after = max(1, ceil(wait))
+
+
+class QueueFull(TooManyRequests):
+    """The queue has no room for this request, or its account has its share of it."""
 
 
 def rate_headers(remaining: int, reset_at: float) -> dict[str, str]:
@@ -445,6 +525,14 @@ class GoesOn(TintypeError):
         self.retry_after = seconds
         self.advice = "Send it again with the same Idempotency-Key, or fetch the result by its id: it runs only once."
         return self
+
+    def given_up(self) -> None:
+        """Say instead that its request was cancelled with the call."""
+        self.message = f"{self.message.partition(';')[0].rstrip('.')}; it was cancelled"
+        self.advice = (
+            "Nothing was charged. With an Idempotency-Key, a request goes on: send it again later for its images."
+        )
+        self.places = {}
 
 
 class WorkerUnavailable(GoesOn):

@@ -6,14 +6,14 @@ of the worker's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from tintype.core import GenerationParams
+from tintype.core import GenerationParams, Role
 from tintype.errors import (
     MODEL_FAILED,
     NOT_UNDERSTOOD,
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 class Phase(StrEnum):
     """What a running request waits for."""
 
-    #: Its input image, or to be planned once that is there.
+    #: Its input images, or to be planned once they are there.
     FETCHING = "fetching"
     #: Planned; room in memory for its images.
     WAITING_FOR_MEMORY = "waiting for memory"
@@ -78,10 +78,10 @@ class RunningRequest(Generic[PlanT, ImageT, PixelsT]):
         self,
         request: Request,
         params: GenerationParams,
-        fetched: Future[Decoded | None],
+        fetched: Future[Mapping[Role, Decoded]],
         cancellation: Cancellation | None = None,
     ) -> None:
-        """fetched: its input image; None for text to image. cancellation: ends the download and the decoding."""
+        """fetched: its input images; none for text to image. cancellation: ends downloads and decoding."""
         self.request = request
         self.params = params
         #: The request and the attempt, as the store knows what this worker holds.
@@ -111,7 +111,7 @@ class RunningRequest(Generic[PlanT, ImageT, PixelsT]):
 
     @property
     def can_plan(self) -> bool:
-        """Whether its input image is there, or failed, and it isn't planned."""
+        """Whether its input images are there, or failed, and it isn't planned."""
         return self.phase is Phase.FETCHING and self.fetched.done()
 
     @property

@@ -15,7 +15,6 @@ from PIL import Image
 
 from tests.acceptance.test_http_helpers import MEDIUM, OLD, TEXT, TURBO
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.accounts.keys import KeyLimits
 from tintype.store.db.database import Database
 
 #: Each ask's own seed, by which its row is known: this and its number.
@@ -70,7 +69,7 @@ class Ask:
 
 
 #: The keys of the load, with how many asks of a hundred are each one's, and its limits.
-KEYS: dict[str, tuple[int, KeyLimits]] = {
+KEYS: dict[str, tuple[int, dict[str, int]]] = {
     "free": (46, {}),
     "narrow": (16, {"concurrency": 2}),
     "slow": (10, {"rpm": 4}),

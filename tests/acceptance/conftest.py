@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.acceptance.browser import Visitor
 from tests.acceptance.harness import Server
+from tests.integration.website import Website, serving
 from tests.toy_weights import small_setting, toy_setting
 
 
@@ -56,6 +57,13 @@ def builtin(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator
         yield make(weights="{}", dtype="auto", **telling).start()
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    """A server without workers: the tests play the worker."""
+    with serving(tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
 # Not for the session: while it runs, playwright's own event loop is in the way of everybody else's.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
@@ -64,22 +72,32 @@ def chromium() -> Iterator[Browser]:
     if path is None:
         pytest.skip("no browser: install Debian's chromium, or name one in TINTYPE_CHROMIUM")
     with sync_playwright() as playwright:
+        # A tab that is opened while another one is open has its process: see Window.
         camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *camera])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--process-per-site", *camera])
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where photographs of the pages go: to the README's with `make screenshots`, else nowhere for long."""
+def photos() -> Path | None:
+    """Where photographs of the pages go: to the README's with `make screenshots`, else there are none."""
     wanted = os.environ.get("SCREENSHOTS")
-    return Path(wanted) if wanted else tmp_path_factory.mktemp("photos")
+    return Path(wanted) if wanted else None
 
 
 @pytest.fixture
-def visitor(chromium: Browser, builtin: Server, photos: Path) -> Iterator[Visitor]:
+def visitor(chromium: Browser, builtin: Server, photos: Path | None) -> Iterator[Visitor]:
     """Somebody with a browser; afterwards nothing may have gone wrong in it."""
     came = Visitor(chromium, builtin.address, photos)
     yield came
+    came.leave()
+
+
+@pytest.fixture
+def guest(chromium: Browser, site: Website, photos: Path | None) -> Iterator[Visitor]:
+    """A visitor without a key; afterwards nothing may have gone wrong in the window, and nothing is queued."""
+    came = Visitor(chromium, site.address, photos)
+    yield came
+    site.cancel_all()
     came.leave()

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.acceptance.harness import Server, done, here
-from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
+from tests.toy_weights import BUILTIN
+from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.media.images import read_note
 
 TEXT = SD35_TURBO_TXT2IMG.slug
@@ -30,7 +31,7 @@ def test_pictures_have_the_size_asked_for(builtin: Server, size: tuple[int, int]
     assert (builtin.data / "prepared").stat().st_mode & 0o777 == 0o700, "torch would make it for all to read"
 
 
-@pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("spec", BUILTIN.values(), ids=BUILTIN)
 def test_every_example_is_drawn(builtin: Server, spec: Any) -> None:
     answer = builtin.http().post(f"/v1/{spec.slug}", json=dict(spec.example))
     assert answer.status_code == 200
@@ -56,7 +57,9 @@ def test_configured_weights_say_nothing(server: Server) -> None:
 
 
 def test_the_models_say_what_they_can_draw(builtin: Server) -> None:
-    for one in builtin.http(None).get("/v1/models").json()["models"]:
+    listed = {one["slug"]: one for one in builtin.http(None).get("/v1/models").json()["models"]}
+    assert {slug for slug, one in listed.items() if one["weights"] == "needs weights"} == listed.keys() - BUILTIN.keys()
+    for one in (listed[slug] for slug in BUILTIN):
         assert one["weights"] == "built-in"
         assert {"name": "fox", "emoji": "🦊"} in one["vocabulary"]
 

@@ -22,7 +22,7 @@ from tests.deploy_files import Compose, Folders, Kubernetes, Process, Systemd
 from tests.integration.toyhub import TOKEN, ToyHub, toy_hub
 from tests.object_storage import ObjectStorage, object_storage
 from tests.toy_weights import toy_weights
-from tintype.catalog.sources import SOURCES
+from tintype.catalog.models import SOURCES
 
 SD15 = "sd1.5-img2img"
 

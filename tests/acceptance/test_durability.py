@@ -47,7 +47,7 @@ def come(*_):
 if point == "savepoint":
     event.listen(db._engine, "before_cursor_execute", lambda *a: "SAVEPOINT" in a[2] and come())
 elif point == "change":
-    event.listen(db._engine, "after_cursor_execute", lambda *a: "INTO ledger" in a[2] and come())
+    event.listen(db._engine, "before_cursor_execute", lambda *a: "INTO ledger" in a[2] and come())
 elif point == "commit":
     event.listen(db._engine, "commit", come)
 elif point == "committed":

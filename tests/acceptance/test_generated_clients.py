@@ -21,6 +21,7 @@ from tests import node
 from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import new_key, opened
 from tests.image_files import saved
+from tintype.catalog.models import MODELS
 
 HERE = Path(__file__).parent
 PAGE = (HERE.parents[1] / "docs/api.md").read_text("utf-8")
@@ -129,7 +130,7 @@ def test_openapi_python_client(server: Server, document: Path, modules: Callable
         assert id in {row.request_id for row in answer("history.list_history").data}
         assert {row.kind for row in answer("account.list_ledger").data} == {"grant", "settle"}
         assert answer("account.get_credits").credits_ < 1
-        assert len(answer("models.list_models").models) == 4
+        assert len(answer("models.list_models").models) == len(MODELS)
 
 
 def test_a_client_that_knows_no_images_has_types_for_v1s_json(
@@ -137,7 +138,8 @@ def test_a_client_that_knows_no_images_has_types_for_v1s_json(
 ) -> None:
     done = generate(document, "untold")
     assert re.findall(r"^WARNING .*", done.stdout + done.stderr, re.M) == [
-        "WARNING parsing GET /files/{name} within files."
+        "WARNING parsing GET /files/{name} within files.",
+        "WARNING parsing POST /v2/images/zip within files.",
     ]
     models = modules("untold.models")
     asked = models.StableDiffusion35TurboTxt2ImgParams("a fox", width=128, height=128, steps=2, base64=True)

@@ -20,8 +20,11 @@ TEXT = "stable-diffusion-3.5-turbo-txt2img"
 MEDIUM = "sd3-med-img2img"
 TURBO = "stable-diffusion-3-turbo-img2img"
 OLD = "sd1.5-img2img"
-#: Dollars per picture, from the contract.
+OLD_TEXT, MEDIUM_TEXT, INPAINTING = "sd1.5-txt2img", "sd3-med-txt2img", "sd1.5-inpainting"
+XL_TEXT, XL = "sdxl1.0-txt2img", "sdxl-img2img"
+#: Dollars per picture, from the contract, and of ours.
 PRICES = {OLD: 0.0037, MEDIUM: 0.0076, TEXT: 0.0035, TURBO: 0.08}
+PRICES |= {OLD_TEXT: PRICES[OLD], MEDIUM_TEXT: PRICES[MEDIUM], INPAINTING: PRICES[OLD], XL_TEXT: 0.008, XL: 0.008}
 
 
 def quick(**changes: Any) -> dict[str, Any]:

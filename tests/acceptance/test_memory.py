@@ -82,7 +82,7 @@ def test_a_model_that_was_warmed_is_there_for_the_first_picture(http: httpx2.Cli
 
 def test_what_can_never_fit_fails_at_once_and_costs_nothing(server: Server, http: httpx2.Client) -> None:
     before = server.money()
-    answer = draw(http, width=1024, height=1024)
+    answer = draw(http, width=2048, height=2048)
     assert answer.status_code == 507
     assert "GB of memory, and this server has" in answer.json()["error"]
     assert answer.headers["x-should-retry"] == "false"

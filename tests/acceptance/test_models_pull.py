@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save, save_file
 
 from tests.acceptance.harness import Server, done, here, until, words
 from tests.integration.toyhub import TOKEN, ToyHub, toy_hub
 from tests.integration.website import serving
 from tests.toy_weights import toy_weights
-from tintype.catalog.sources import MEDIUM, MEDIUM_COMMIT
+from tintype.catalog.models import MEDIUM, MEDIUM_COMMIT, SOURCES
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.errors import ConfigurationInvalid
 from tintype.hub import download
@@ -99,7 +99,7 @@ def test_a_gated_model_is_pulled_and_then_served(
     where = {"models": data / "models.toml", "models_folder": data / "models"}
     http = new_server(weights="{}", **where).start().http()
     models = {model["slug"]: model for model in http.get("/v1/models").json()["models"]}
-    assert [slug for slug, model in models.items() if "weights" not in model] == [SD3, "mine"]
+    assert [slug for slug, model in models.items() if "weights" not in model] == [SD3, "sd3-med-txt2img", "mine"]
     picture = BytesIO()
     Image.new("RGB", (64, 64), "teal").save(picture, "png")
     body = {"prompt": "a fox", "image": b64encode(picture.getvalue()).decode()}
@@ -111,6 +111,25 @@ def test_a_gated_model_is_pulled_and_then_served(
     assert pixels(styled.content) != pixels(drawn.content)
     assert pixels(http.post("/v1/mine", json=body | {"loras": "style:0"}).content) == pixels(drawn.content)
     assert "style" in http.post("/v1/mine", json=body | {"loras": "other"}).json()["error"]
+
+
+def test_sdxl_is_served_once_its_fp16_files_are_pulled(hub: ToyHub, data: Path, weights: Path) -> None:
+    xl, source = "sdxl1.0-txt2img", SOURCES["sdxl1.0-txt2img"]
+    hub.add(source.repository, toys := toy_weights("sdxl", weights))
+    files = hub.repositories[source.repository].files
+    for path in toys.rglob("*.safetensors"):
+        half = {name: tensor.half() for name, tensor in load_file(path).items()}
+        files[str(path.relative_to(toys)).replace(".safetensors", ".fp16.safetensors")] = save(half)
+    assert listed(xl)["weights"] == listed("sdxl-img2img")["weights"] == "needs weights"
+    assert pull(xl).startswith(f"{xl}: {source.repository} at {source.revision[:8]}, ")
+    fetched = {path for path in hub.sent if path.endswith(".safetensors")}
+    assert {Path(path).parent.name for path in fetched} == {"unet", "vae", "text_encoder", "text_encoder_2"}
+    assert all(path.endswith(".fp16.safetensors") for path in fetched)
+    assert (listed(xl)["weights"], listed("sdxl-img2img")["weights"]) == ("pulled", "shared")
+    assert done(here("models", "check", xl)).endswith("whole")
+    found = build_registry(Settings.of(data=data))
+    assert found.weights[xl] == found.weights["sdxl-img2img"]
+    assert {xl, "sdxl-img2img"} <= found.served.keys()
 
 
 def write_lora(file: Path) -> None:
@@ -399,13 +418,11 @@ def test_nothing_outside_is_ever_removed(hub: ToyHub, data: Path, monkeypatch: p
     assert refused("remove", SD15, "--yes") == f"{SD15} draws with {data}, which is yours: only what was pulled goes"
 
 
-def test_weights_that_would_not_load_are_named_tensor_by_tensor(
-    data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_of_another_family_are_named(data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINTYPE_WEIGHTS", json.dumps({SD15: str(toy_weights("sd3", weights))}))
     checked = here("models", "check", SD15)
     assert checked.exit_code == 1
-    assert f"{SD15}: unet: " in checked.stdout
+    assert f"{SD15}: checkpoint: sd3 is Stable Diffusion 3 (StableDiffusion3Pipeline), not a model of" in checked.stdout
 
 
 def test_removing_asks(hub: ToyHub, data: Path) -> None:

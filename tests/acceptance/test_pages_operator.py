@@ -40,7 +40,7 @@ def figure(page: Page, name: str, value: str) -> None:
     expect(page.locator(".purse-facts div").filter(has_text=name).locator("dd")).to_have_text(value)
 
 
-def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Server, photos: Path) -> None:
+def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Server, photos: Path | None) -> None:
     visitor = Visitor(chromium, own.address, photos)
     http = own.http()
     result(http, submit(http, TEXT, quick()))
@@ -96,7 +96,7 @@ def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Serve
     visitor.leave()
 
 
-def test_others_are_told_whom_it_is_for(chromium: Browser, own: Server, photos: Path) -> None:
+def test_others_are_told_whom_it_is_for(chromium: Browser, own: Server, photos: Path | None) -> None:
     visitor = Visitor(chromium, own.address, photos)
     page = visitor.go("/operator", new_key(own, 1))
     expect(page.get_by_role("alert")).to_contain_text("tintype keys create --operator")
@@ -107,7 +107,7 @@ def test_others_are_told_whom_it_is_for(chromium: Browser, own: Server, photos: 
     visitor.leave()
 
 
-def test_a_screen_on_the_wall_shows_nothing_of_accounts(chromium: Browser, own: Server, photos: Path) -> None:
+def test_a_screen_on_the_wall_shows_nothing_of_accounts(chromium: Browser, own: Server, photos: Path | None) -> None:
     visitor = Visitor(chromium, own.address, photos)
     wall = own.cli("keys", "create", "--operator", "--scopes", "read").strip()
     page = visitor.go("/operator", wall)

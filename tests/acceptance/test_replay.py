@@ -15,6 +15,8 @@ from click.testing import Result
 from PIL import Image
 
 from tests.acceptance.harness import Server, done, here, words
+from tests.acceptance.test_http_helpers import INPAINTING, refused
+from tintype.catalog.formats import FORMATS
 from tintype.media.images import encode, read_note
 
 TEXT = "stable-diffusion-3.5-turbo-txt2img"
@@ -39,7 +41,7 @@ def kept(result: dict[str, Any], path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("format", [*FORMATS])
 def test_an_exact_picture_is_made_again_bit_for_bit(server: Server, tmp_path: Path, format: str) -> None:
     """In company: other requests of the same size run at the same time, and share their steps, but not this one's."""
     client = server.client()
@@ -82,6 +84,38 @@ def test_a_caller_s_own_picture_must_be_given_again(server: Server, tmp_path: Pa
     assert "from another input image" in words(other)
     again = replay(server, tmp_path / "made.jpeg", "--image", tmp_path / "source.png")
     assert done(again) == "identical"
+
+
+def test_what_was_repainted_is_made_again_with_its_mask(server: Server, tmp_path: Path) -> None:
+    """The command line makes the same, bit for bit, of the files that a form had."""
+    image, mask, made = (tmp_path / f"{name}.png" for name in ("image", "mask", "made"))
+    Image.effect_mandelbrot((128, 128), (-2, -1.5, 1, 1.5), 60).convert("RGB").save(image)
+    half = Image.new("1", (64, 64))
+    half.paste(1, (0, 0, 32, 64))
+    half.save(mask)
+    asked = {"prompt": "a fox", "strength": "0.2", "seed": "4", "scheduler": "Euler a", "exact": "true"}
+    files = {"image": image.read_bytes(), "mask": mask.read_bytes()}
+    posted = server.http().post(f"/v1/{INPAINTING}", data=asked, files=files)
+    made.write_bytes(posted.content)
+    recipe = json.loads(read_note(posted.content))
+    assert len({recipe["source"], recipe["mask"], ""}) == 3
+    assert "must be given with --mask" in words(replay(server, made, "--image", image))
+    assert "from another mask than this" in words(replay(server, made, "--image", image, "--mask", image))
+    assert done(replay(server, made, "--image", image, "--mask", mask)) == "identical"
+    env = {"TINTYPE_WEIGHTS": str(server.settings["weights"])}
+    options = [f"--{name}={value}" for name, value in asked.items() if name != "exact"]
+    where = ["--dtype", "float32", "--data", server.data, "-o", tmp_path / "local.jpeg"]
+    done(here("generate", INPAINTING, *options, "--exact", "--image", image, "--mask", mask, *where, **env))
+    assert (tmp_path / "local.jpeg").read_bytes() == posted.content
+
+
+def test_a_mask_without_white_is_refused_and_costs_nothing(server: Server) -> None:
+    http, black = server.http(), io.BytesIO()
+    Image.new("L", (64, 64), 90).save(black, "PNG")
+    before = http.get("/v1/get-user-credits").json()["credits"]
+    asked = {"prompt": "a fox", "image": "/sd-img2img-input.jpeg"}
+    refused(http.post(f"/v1/{INPAINTING}", data=asked, files={"mask": black.getvalue()}), 400, "mask: nothing of it is")
+    assert http.get("/v1/get-user-credits").json()["credits"] == before
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ ARGUMENTS = {
     "keys rotate": ["k"],
     "keys revoke": ["k"],
     "keys safety": ["k", "off"],
+    "keys update": ["k", "--rpm", "60"],
     "webhooks logs": ["w"],
     "webhooks replay": ["w"],
     "webhooks rotate": ["w"],

@@ -18,7 +18,7 @@ from tintype.catalog.models import MODELS
 
 #: Levels of 255: other tests' requests may share its steps, and JPEG makes a few levels out of one.
 ROUNDING = 12
-#: Slug → the request that the seed document prints, and the size that it gives.
+#: Slug → the request that the seed document prints, or one of a model of ours, and the size that it gives.
 SEEDS = {
     "stable-diffusion-3-turbo-img2img": (
         {
@@ -87,6 +87,20 @@ SEEDS = {
         },
         (1024, 1024),
     ),
+    "sd1.5-txt2img": ({"prompt": "a fox", "img_width": 512, "img_height": 256, "seed": 3}, (512, 256)),
+    "sd1.5-inpainting": (
+        {
+            "image": "/sd-img2img-input.jpeg",
+            "mask": "/sd-inpainting-mask.jpeg",
+            "prompt": "a castle",
+            "strength": 0.9,
+            "seed": 3,
+        },
+        (512, 512),
+    ),
+    "sd3-med-txt2img": ({"prompt": "a fox", "img_width": 128, "img_height": 64, "seed": 3}, (128, 64)),
+    "sdxl1.0-txt2img": ({"prompt": "a fox", "img_width": 512, "img_height": 528, "seed": 3}, (512, 528)),
+    "sdxl-img2img": ({"prompt": "a fox", "image": "/sd-img2img-input.jpeg", "strength": 0.3, "seed": 3}, (512, 512)),
 }
 
 

@@ -26,7 +26,7 @@ MINUTES = float(os.environ.get("SOAK_MINUTES", "60"))
 #: Requests a second, and seconds from one look at something else to the next.
 RATE, LOOK = 1.2, 1.5
 #: Records, files, messages and uploads live for a minute, so that as many go as come.
-LIVES = {"retention": 60, "history_life": 60, "asset_life": 60, "webhook_retention": 60, "sweep": 5}
+LIVES = {"retention": 60, "file_life": 0, "history_life": 60, "asset_life": 60, "webhook_retention": 60, "sweep": 5}
 #: Megabytes for encoded prompts, which are full before the warm-up is over.
 SHORT = LIVES | {"prompt_cache": 2}
 

@@ -26,7 +26,7 @@ from tests.databases import server_program
 from tests.integration.toyhub import toy_hub
 from tests.network_namespaces import Host, Network, why_not
 from tests.toy_weights import SMALL, toy_weights
-from tintype.catalog.sources import SOURCES
+from tintype.catalog.models import SOURCES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/three-machines.md").read_text("utf-8")

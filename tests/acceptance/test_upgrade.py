@@ -104,6 +104,15 @@ def mapped(answer: Any, leaf: Callable[[str, Any], Any], name: str = "") -> Any:
     return leaf(name, answer)
 
 
+def of_before(answer: Any, before: Any) -> Any:
+    """An answer without the members that an earlier version's has not."""
+    if isinstance(answer, dict) and isinstance(before, dict):
+        return {key: of_before(value, before[key]) for key, value in answer.items() if key in before}
+    if isinstance(answer, list) and isinstance(before, list) and len(answer) == len(before):
+        return [of_before(*pair) for pair in zip(answer, before, strict=True)]
+    return answer
+
+
 # The earlier version's data, made as young as they were
 
 
@@ -191,7 +200,8 @@ def answers_as_before(upgraded: Upgraded) -> None:
     for known in upgraded.notes["answers"]:
         answer = upgraded.http(known["key"]).get(known["path"])
         assert (known["path"], answer.status_code) == (known["path"], known["status"])
-        assert mapped(answer.json(), parsed) == mapped(known["body"], upgraded.expected), known["path"]
+        expected = mapped(known["body"], upgraded.expected)
+        assert of_before(mapped(answer.json(), parsed), expected) == expected, known["path"]
         for image in answer.json().get("images", []):
             assert upgraded.http(known["key"]).get(image["url"]).is_success
 

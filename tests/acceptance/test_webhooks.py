@@ -15,18 +15,20 @@ from tests.acceptance.test_http_helpers import TEXT, new_key, quick, refused, re
 from tests.integration.webhook_receiver import Message, Receiver, receiving
 
 EVENT = {"types": ["REQUEST_COMPLETED", "REQUEST_FAILED"]}
-QUICK = {"webhook_backoff": 0.05, "webhook_poll": 0.05, "webhook_timeout": 2, "webhook_allow": "127.0.0.1"}
-
-
-@pytest.fixture(scope="module")
-def telling(new_server: Callable[..., Server]) -> Server:
-    return new_server(**QUICK).start()
+#: Without a worker, which no test key's request needs.
+QUICK = {
+    "webhook_backoff": 0.05,
+    "webhook_poll": 0.05,
+    "webhook_timeout": 2,
+    "webhook_allow": "127.0.0.1",
+    "fleet": "none",
+}
 
 
 @pytest.fixture
-def http(telling: Server) -> httpx2.Client:
+def http(builtin: Server) -> httpx2.Client:
     """A new account's."""
-    return telling.http(new_key(telling, 1))
+    return builtin.http(new_key(builtin, 1))
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def logs(http: httpx2.Client, hook: dict[str, Any]) -> list[dict[str, Any]]:
     return list(http.get("/webhook/dispatch-logs", params={"webhook_id": hook["webhook_id"]}).json()["logs"])
 
 
-def test_the_surface(telling: Server, http: httpx2.Client, receiver: Receiver) -> None:
+def test_the_surface(builtin: Server, http: httpx2.Client, receiver: Receiver) -> None:
     hook = add(http, receiver.url())
     assert hook["secret"].startswith("whsec_")
     assert http.get("/webhook/get").json()["webhooks"] == [hook]
@@ -71,11 +73,11 @@ def test_the_surface(telling: Server, http: httpx2.Client, receiver: Receiver) -
     gone = http.get("/webhook/inactive", params={"webhook_id": hook["webhook_id"]}).json()["webhook"]
     assert gone["is_active"] is False
     assert http.get("/webhook/get").json()["webhooks"] == []
-    stranger = telling.http(new_key(telling, 0))
+    stranger = builtin.http(new_key(builtin, 0))
     refused(stranger.get("/webhook/dispatch-logs", params={"webhook_id": hook["webhook_id"]}), 404, "not found")
 
 
-def test_an_address_for_one_request(telling: Server, http: httpx2.Client, receiver: Receiver) -> None:
+def test_an_address_for_one_request(http: httpx2.Client, receiver: Receiver) -> None:
     request_id = submit(http, TEXT, quick(), **{"x-webhook-url": receiver.url("/mine")})
     until(lambda: receiver.messages)
     [own] = http.get("/webhook/get").json()["webhooks"]
@@ -92,8 +94,8 @@ def test_an_address_for_one_request(telling: Server, http: httpx2.Client, receiv
 def test_a_dead_receiver_is_disabled_and_its_messages_replayed(
     new_server: Callable[..., Server], receiver: Receiver
 ) -> None:
-    server = new_server(**QUICK, webhook_attempts=2).start()
-    http = server.http()
+    server = new_server(**QUICK, webhook_attempts=2).start(wait_for_worker=False)
+    http = server.http(new_key(server, 0, test=True))
     receiver.answer = lambda _: (503, {})
     hook = add(http, receiver.url())
     request_id = submit(http, TEXT, quick())
@@ -113,8 +115,9 @@ def test_a_dead_receiver_is_disabled_and_its_messages_replayed(
 
 
 def test_killed_between_result_and_delivery(new_server: Callable[..., Server], receiver: Receiver) -> None:
-    server = new_server(**QUICK).start()
-    http, release = server.http(), threading.Event()
+    server = new_server(**QUICK).start(wait_for_worker=False)
+    key, release = new_key(server, 0, test=True), threading.Event()
+    http = server.http(key)
 
     def hold(_: Message) -> tuple[int, dict[str, str]]:
         release.wait(60)
@@ -128,9 +131,9 @@ def test_killed_between_result_and_delivery(new_server: Callable[..., Server], r
     server.kill()
     release.set()
     before = len(receiver.messages)
-    server.start()
+    server.start(wait_for_worker=False)
     until(lambda: len(receiver.messages) > before)
-    http = server.http()
+    http = server.http(key)
     until(lambda: logs(http, hook)[0]["status"] == "DELIVERED")
     assert {message.id for message in receiver.messages} == {logs(http, hook)[0]["delivery_id"]}
     assert receiver.messages[-1].verified(hook["secret"])["data"]["request_id"] == request_id

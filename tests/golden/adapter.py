@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from itertools import count
 from typing import cast
 
 import torch
 
 from tintype.diffusion.image_state import Family, ImageState
 from tintype.diffusion.samplers import find_sampler
-from tintype.diffusion.samplers.spec import plan
+from tintype.diffusion.samplers.spec import count, plan, start
 from tintype.diffusion.schedules import SCHEDULES, Epsilon, Flow, Parameterization
-from tintype.diffusion.text import Text
+from tintype.diffusion.text import Conditioning
 
 SPACES: dict[str, Parameterization] = {"eps": Epsilon(), "flow": Flow(shift=3.0)}
-NOTHING = Text(torch.zeros(1, 1, 1))
+NOTHING = Conditioning(torch.zeros(1, 1, 1))
 
 
 def sample(
@@ -33,11 +33,11 @@ def sample(
     """One picture, its noise and its denoiser given."""
     space, method = SPACES[model_type], find_sampler(sampler)
     levels = plan(method, scheduler, steps, denoise, space)
-    draws = count()
+    draws = itertools.count()
     x = space.start(noise, latent, levels[0])
-    running = method.start(x, levels, space, lambda: noise_fn(next(draws)))
+    running = start(method, x, levels, space, lambda: noise_fn(next(draws)))
     guidance = cfg * method.guidance_factor
-    picture = ImageState(cast(Family, None), running, NOTHING, NOTHING, guidance, method.count(levels, space))
+    picture = ImageState(cast(Family, None), running, NOTHING, NOTHING, guidance, count(method, levels, space))
     while picture.latents is None:
         x, sigma = picture.ask.x, picture.ask.level
         picture.answer(torch.cat([denoise_fn(x, sigma, False), denoise_fn(x, sigma, True)]))

@@ -58,6 +58,12 @@ def sd15(weights: Path, load: Callable[[str, Path], Family]) -> Family:
 
 
 @pytest.fixture(scope="session")
+def sdxl(weights: Path, load: Callable[[str, Path], Family]) -> Family:
+    """The toy weights of SDXL."""
+    return load("sdxl", toy_weights("sdxl", weights))
+
+
+@pytest.fixture(scope="session")
 def sd3(weights: Path, load: Callable[[str, Path], Family]) -> Family:
     """The toy weights of SD 3."""
     return load("sd3", toy_weights("sd3", weights))
@@ -65,7 +71,7 @@ def sd3(weights: Path, load: Callable[[str, Path], Family]) -> Family:
 
 @pytest.fixture(scope="session")
 def picture() -> torch.Tensor:
-    """An input picture with some structure, (1, 3, 128, 192) in [-1, 1]."""
-    down = torch.linspace(-3, 3, 128).view(1, 1, 128, 1)
-    across = torch.linspace(-5, 5, 192).view(1, 1, 1, 192)
+    """An input picture with some structure, (1, 3, 64, 96) in [-1, 1]."""
+    down = torch.linspace(-3, 3, 64).view(1, 1, 64, 1)
+    across = torch.linspace(-5, 5, 96).view(1, 1, 1, 96)
     return torch.cat([torch.sin(down * across), torch.cos(down + across), torch.sin(3 * down - across)], dim=1)

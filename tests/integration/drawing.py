@@ -12,11 +12,17 @@ from tintype.diffusion.memory.component import LoadedComponent
 from tintype.engine import Engine
 
 
-def draw(family: Family, *specs: ImageSpec, init: torch.Tensor | None = None, max_rows: int = 16) -> list[ImageState]:
-    """All the images together, to their end; init: what those that start from an image start from."""
+def draw(
+    family: Family,
+    *specs: ImageSpec,
+    init: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
+    max_rows: int = 16,
+) -> list[ImageState]:
+    """All the images together, to their end; init: what those that start from an image start from; mask: with it."""
     engine = Engine(max_rows)
     with torch.inference_mode():
-        pictures = [begin(family, spec, init) for spec in specs]
+        pictures = [begin(family, spec, init, mask) for spec in specs]
         for picture in pictures:
             engine.add(picture)
         while engine.live:
@@ -24,9 +30,9 @@ def draw(family: Family, *specs: ImageSpec, init: torch.Tensor | None = None, ma
     return [whole(picture) for picture in pictures]
 
 
-def begin(family: Family, spec: ImageSpec, init: torch.Tensor | None) -> ImageState:
+def begin(family: Family, spec: ImageSpec, init: torch.Tensor | None, mask: torch.Tensor | None = None) -> ImageState:
     """The image, from the given one if it starts from one."""
-    return family.begin(spec, init if spec.params.init else None)
+    return family.begin(spec, init, mask) if spec.params.init else family.begin(spec)
 
 
 def whole(picture: ImageState) -> ImageState:
@@ -44,8 +50,10 @@ def network(component: LoadedComponent) -> Any:
     return component.module
 
 
-def pixels(family: Family, spec: ImageSpec, init: torch.Tensor | None = None) -> torch.Tensor:
+def pixels(
+    family: Family, spec: ImageSpec, init: torch.Tensor | None = None, mask: torch.Tensor | None = None
+) -> torch.Tensor:
     """The image, (H, W, 3) of 8 bits."""
-    [picture] = draw(family, spec, init=init)
+    [picture] = draw(family, spec, init=init, mask=mask)
     with torch.inference_mode():
-        return family.autoencoder.decode(picture.latents)
+        return picture.family.autoencoder.decode(picture.latents)

@@ -49,6 +49,7 @@ COMMANDS = {
     "keys create": "key.create",
     "keys rotate": "key.rotate",
     "keys safety": "key.safety",
+    "keys update": "key.update",
     "keys revoke": "key.revoke",
     "webhooks rotate": "webhook.rotate",
     "webhooks enable": "webhook.update",
@@ -89,8 +90,26 @@ CALLS = {
 #: Calls that are use of the server: their rows are requests and files.
 USES = {
     "POST /upload-asset",
+    "POST /read-recipe",
     "DELETE /v2/requests/{request_id}",
     "PUT /v2/requests/{request_id}/cancel",
+    *(f"POST /v1/images/{one}" for one in ("generations", "edits")),
+    *(f"POST /v2/models/{{provider}}/{{model}}{end}" for end in ("", "/requests")),
+    "PUT /v2/models/{provider}/{model}/requests/{request_id}/cancel",
+    "POST /v2/images/keep",
+    "POST /v2/images/delete",
+    "POST /v2/images/zip",
+    *(f"POST /sdapi/v1/{one}" for one in ("txt2img", "img2img", "interrupt", "skip", "options", "png-info")),
+    *(f"POST /sdapi/v1/refresh-{one}" for one in ("checkpoints", "vae", "loras")),
+    *(f"POST /sdapi/v1/{one}-checkpoint" for one in ("unload", "reload")),
+    "POST /v1/predictions",
+    "POST /v1/models/{owner}/{name}/predictions",
+    "POST /v1/predictions/{prediction_id}/cancel",
+    "POST /v1/files",
+    "DELETE /v1/files/{file_id}",
+    # The webhook that signs for an account is made when it is first needed, with its row, as by X-Webhook-URL.
+    *(f"{method} /v1/webhooks/default/secret" for method in ("GET", "HEAD")),
+    *(f"POST /v1/images/{one}" for one in ("generations", "edits")),
 }
 
 
@@ -121,7 +140,7 @@ def test_no_call_is_forgotten(site: Website) -> None:
         for method in getattr(route, "methods", None) or ():
             if method not in ("GET", "HEAD") or {Runner, Operator} & {*hints}:
                 changing.add(f"{method} {route.path}")
-    models = {f"POST /{way}/{slug}" for way in ("v1", "v2") for slug in site.own.runtime.registry.catalogue}
+    models = {f"POST /{way}/{slug}" for way in ("v1", "v2") for slug in site.own.runtime.registry.served}
     assert changing == CALLS.keys() | USES | models
 
 
@@ -155,6 +174,7 @@ def test_every_command_leaves_its_row(tmp_path: Path) -> None:
     secret = run("keys", "create", "--models", "sd1.5-img2img", "--spend-cap", 2)
     new = run("keys", "rotate", secret, "--overlap", 0)
     run("keys", "safety", new, "off")
+    run("keys", "update", new, "--daily-spend", 0.5, "--spend-cap", "none")
     run("keys", "revoke", new)
     db = Database(f"sqlite:///{tmp_path}/tintype.db")
     hook = store_on(db).webhooks.add(account, HOOK, [Event.REQUEST_COMPLETED])
@@ -182,6 +202,9 @@ def test_every_command_leaves_its_row(tmp_path: Path) -> None:
     made = {"key": f"{secret[:7]}…", "name": "key", "models": ["sd1.5-img2img"], "spend_cap": 2}
     assert known["key.create"]["details"] == made
     assert known["key.rotate"]["details"]["was"] == f"{secret[:7]}…"
+    assert known["key.update"]["details"] == {
+        "key": f"{new[:7]}…", "name": "key", "daily_spend": 0.5, "spend_cap": "none",
+    }  # fmt: skip
     assert known["key.revoke"]["details"] == {"key": f"{new[:7]}…", "name": "key"}
     assert known["webhook.update"]["details"]["receiver"] == "https://receiver.example.com"
     told = json.dumps(rows)

@@ -2,54 +2,121 @@
 
 from __future__ import annotations
 
-import sys
+import json
+import os
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import gpu, latency
+from benchmarks import cpu, gpu, latency
 from benchmarks.control import Goal, Row
+from benchmarks.gpu import Bench
 from benchmarks.networks import DENOISERS, Denoiser, on_meta, work
+from benchmarks.parts import Figure, Part, Record, run_parts
 from benchmarks.work import mixed_jobs
 from tests.integration.conftest import KL
-from tests.toy_weights import TRANSFORMER, UNET, toy_weights
-
-from tintype.diffusion.compile import CompileCache
-from tintype.diffusion.memory.component import run_eagerly
+from tests.toy_weights import FAMILIES, TRANSFORMER, UNET
 
 CPU, FLOAT = torch.device("cpu"), torch.float32
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and an hour's work for it")
-def test_without_a_gpu_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["gpu"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and minutes of work for it")
+def test_without_a_gpu_it_refuses() -> None:
     with pytest.raises(SystemExit, match="needs a GPU"):
-        gpu.main()
+        gpu.main([])
 
 
-def test_everything_is_measured(weights: Path) -> None:
+@pytest.fixture
+def bench(weights: Path) -> Bench:
+    """Toys on the CPU."""
     toys = [
         Denoiser("toy UNet", "UNet2DConditionModel", UNET, 8, (1, 3)),
         Denoiser("toy SD3", "SD3Transformer2DModel", TRANSFORMER, 8, (2,)),
     ]
-    filled = CompileCache(compiles=False, captures=False, often=1)
-    with torch.inference_mode():
-        figures = [*gpu.ceilings(CPU, FLOAT, 64, 1), *gpu.decoding({**KL, "latent_channels": 4}, 8, CPU, FLOAT, 1)]
-        for toy in toys:
-            figures += gpu.steps(toy, CPU, FLOAT, 1, 1e12, {"eager": run_eagerly, "filled up": filled})
-    filled.close()
-    assert all(figure.number > 0 for figure in figures)
-    assert [figure.what for figure in figures if figure.share] == [
-        f"{name}, {rows} rows, {way}"
-        for name, rows in (("toy UNet", 1), ("toy UNet", 3), ("toy SD3", 2))
-        for way in ("eager", "filled up")
+    coder = {**KL, "latent_channels": 4}
+    return Bench(CPU, FLOAT, 1, weights, {"sd15": 64}, toys, coder, side=64, toy=True)
+
+
+def test_everything_is_proven_or_measured(bench: Bench) -> None:
+    """All but what compiles; whole requests are in the next test, as they take seconds."""
+    parts = [part for part in gpu.all_parts(bench) if "compiled" not in part.name and "requests" not in part.name]
+    figures = {part.name: [*part.run()] for part in parts}
+    nothing = [name for name, found in figures.items() if not found]
+    assert nothing == ["memory, sd15", "memory, sdxl", "memory, sd3-medium"], "too small for the CPU's meter"
+    assert all(one.number >= 0 for found in figures.values() for one in found)
+    assert [one.what for one in figures["steps, toy UNet"] if one.share] == [
+        f"toy UNet, {rows} rows, {way}" for rows in (1, 3) for way in ("eager", "graphs")
     ]
+    apart = figures["the same latents as the CPU's"]
+    assert (len(apart), max(one.number for one in apart)) == (9, 0.0), "here it is the CPU itself"
+
+
+def test_whole_requests_are_compared_with_diffusers(bench: Bench) -> None:
     [one] = mixed_jobs(1)
-    short = [[replace(one, params=replace(one.params, steps=2, strength=1.0))]]
-    apart, speed = gpu.requests(toy_weights("sd15", weights), CPU, FLOAT, 1, short, compiled=False)
+    apart, speed = gpu.requests(bench, [[replace(one, params=replace(one.params, steps=2, strength=1.0))]])
     assert apart.number < 1, "the same pictures"
     assert speed.number > 0
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("family", ["sd15", "sd3"])
+def test_every_side_draws_the_same_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    """Processes of their own, with toy weights: but for what needs other environments."""
+    monkeypatch.setattr(cpu, "TRUE_SIZES", FAMILIES)
+    workload = cpu.Workload("toy", family, cpu.SLUGS[family], 64, [(3, 2.0, 1), (2, 1.0, 2)])
+    monkeypatch.setattr(cpu, "WORKLOADS", [workload])
+    for side in set(cpu.SIDES) - set(cpu.INTERPRETERS):
+        told = cpu.measure(workload, side, tmp_path, 1)
+        assert told["first"] > told["seconds"] > 0
+    with pytest.raises(RuntimeError, match="OPTIMUM_PYTHON names no interpreter"):
+        cpu.measure(workload, "optimum-intel, OpenVINO", tmp_path, 1)
+    apart = cpu.differences(tmp_path / "images")
+    assert apart[f"toy: {cpu.DEFAULT}"] == 0
+    assert max(apart[f"toy: {side}"] for side in (cpu.OURS, cpu.PREPARED)) < 4, "in bfloat16"
+
+
+def test_parts_are_caught_and_those_that_are_done_are_not_done_again(tmp_path: Path) -> None:
+    def good() -> Iterator[Figure]:
+        yield Figure("speed", 2.0, "GB/s")
+
+    def failing() -> Iterator[Figure]:
+        yield Figure("speed", 3.0, "GB/s")
+        raise AssertionError("latents differ")
+
+    def dying() -> Iterator[Figure]:
+        os._exit(3)
+        yield
+
+    def hanging() -> Iterator[Figure]:
+        yield Figure("speed", 4.0, "GB/s")
+        time.sleep(600)
+
+    parts = [Part("good", good, 0), Part("failing", failing, 0), Part("dying", dying, 0), Part("long", good, 600)]
+    file, lines = tmp_path / "gpu.json", list[str]()
+    run_parts(parts, Record(file, {"gpu": "one"}), 60, lines.append)
+    run_parts([Part("hanging", hanging, 0)], Record(file, {"gpu": "one"}), 1, lines.append)
+    known = json.loads(file.read_text())["parts"]
+    assert {name: part["state"] for name, part in known.items()} == {
+        "good": "done",
+        "failing": "failed",
+        "dying": "died",
+        "long": "left out",
+        "hanging": "too slow",
+    }
+    assert "latents differ" in known["failing"]["error"]
+    assert known["dying"]["error"] == "exit status 3"
+    assert [one["number"] for name in ("failing", "hanging") for one in known[name]["figures"]] == [3.0, 4.0]
+    lines.clear()
+    run_parts(parts, Record(file, {"gpu": "one"}), 1000, lines.append)
+    assert [line for line in lines if line.startswith(("good", "long"))] == [
+        "good: done before",
+        "long: speed: 2 GB/s",
+        "long: done",
+    ]
+    assert not Record(file, {"gpu": "another"}).parts, "what another has done"
 
 
 def test_the_true_sizes_are_those_of_the_published_models() -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import Connection, event
+from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import OLD, TEXT, quick
 from tests.integration.website import Website, serving
 
 from tintype.store.accounts.accounts import Accounts
 from tintype.web.body import SHORT
+from tintype.web.generate.submit import submit_together
 from tintype.web.threads import Threads
 
 SAMPLE = "/sd-img2img-input.jpeg"
+SEVERAL, LONG = 6, 60.0
 
 
 @pytest.fixture(scope="module")
@@ -32,30 +39,63 @@ def http(site: Website) -> Iterator[httpx2.Client]:
 
 
 @pytest.fixture
-def crossed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Whose work was done in a thread since the test began, once for each time."""
-    holders: list[str] = []
-    plain = Threads.run
+def crossed(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], Any]]:
+    """What was done in a thread since the test began."""
+    works: list[Callable[[], Any]] = []
+    plain = Threads.start
 
-    async def run(self: Threads, holder: str, work: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
-        holders.append(holder)
-        return await plain(self, holder, work, *args, **named)
+    def start(self: Threads, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        works.append(work)
+        return plain(self, work)
 
-    monkeypatch.setattr(Threads, "run", run)
-    return holders
+    monkeypatch.setattr(Threads, "start", start)
+    return works
 
 
-def test_a_call_changes_threads_once(site: Website, http: httpx2.Client, crossed: list[str]) -> None:
+def test_a_call_changes_threads_once(http: httpx2.Client, crossed: list[Callable[[], Any]]) -> None:
     submitted = http.post(f"/v2/{TEXT}", json=quick())
-    assert crossed == [site.account_id], "neither for its key, nor for its body or its credits"
+    assert len(crossed) == 1, "neither for its key, nor for its body or its credits"
     id = submitted.json()["request_id"]
     for path in (f"/v2/requests/{id}/status", f"/v2/requests/{id}", f"/v1/requests/{id}", "/v1/get-user-credits"):
         crossed.clear()
         assert "x-remaining-credits" in http.get(path).headers
-        assert crossed == [site.account_id], path
+        assert len(crossed) == 1, path
 
 
-def test_a_long_body_is_parsed_in_a_thread(http: httpx2.Client, crossed: list[str]) -> None:
+def bunches(crossed: list[Callable[[], Any]]) -> list[int]:
+    """How many submits each thread has made; others may have looked up a key, or the credits that a refusal tells."""
+    jobs = [work for work in crossed if isinstance(work, partial) and work.func is submit_together]
+    return [len(job.args[1]) for job in jobs]
+
+
+def test_submits_that_come_together_share_a_thread_and_a_commit(
+    site: Website, http: httpx2.Client, crossed: list[Callable[[], Any]]
+) -> None:
+    """Those that find the lock taken; what is wrong with one is told to its caller alone."""
+    asked = [quick() for _ in range(SEVERAL)] + [quick(width=7), quick(image_format="gif")]
+    commits: list[object] = []
+
+    def commit(tx: Connection) -> None:
+        commits.append(tx)
+
+    with ThreadPoolExecutor(len(asked) + 1) as callers:
+        with site.own.store.db.write():
+            first = callers.submit(http.post, f"/v2/{TEXT}", json=quick())
+            until(lambda: len(bunches(crossed)) == 1, LONG)
+            calls = [callers.submit(http.post, f"/v2/{TEXT}", json=one) for one in asked]
+            until(lambda: sum(map(len, site.app.state.submissions._waiting.values())) == len(asked), LONG)
+            event.listen(site.own.store.db._engine, "commit", commit)
+        answers = [one.result() for one in (first, *calls)]
+    event.remove(site.own.store.db._engine, "commit", commit)
+    assert [one.status_code for one in answers] == [200] * (1 + SEVERAL) + [400, 400]
+    assert len({one.json().get("request_id") for one in answers[: 1 + SEVERAL]}) == 1 + SEVERAL
+    assert bunches(crossed) == [1, len(asked)], "the first one, and all others"
+    assert len(commits) <= 3, "of the lock's holder too"
+    remaining = sorted(float(one.headers["x-remaining-credits"]) for one in answers[: 1 + SEVERAL])
+    assert len({*remaining}) == 1 + SEVERAL, "each tells what its own hold has left"
+
+
+def test_a_long_body_is_parsed_in_a_thread(http: httpx2.Client, crossed: list[Callable[[], Any]]) -> None:
     params = {"prompt": "a fox " * (SHORT // 6), "image": SAMPLE}
     assert http.post(f"/v2/{OLD}", json=params).is_success
     assert len(crossed) == 2

@@ -18,10 +18,11 @@ from tests.toy_weights import toy_weights
 from tintype.checkpoints import files, weights
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.files import MAX_HEADER_BYTES, MAX_TENSORS, dequantize, read_header
-from tintype.checkpoints.single_file import COMPONENTS, LEFTOVERS
+from tintype.checkpoints.single_file import LEFTOVERS
 from tintype.checkpoints.weights import WeightsSpec, list_files
 from tintype.diffusion.check import check
 from tintype.errors import WeightsUnusable
+from tintype.families.sd15 import SD15
 
 UNET = "diffusion_pytorch_model.safetensors"
 FINE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -152,7 +153,7 @@ def test_scaled_eight_bits_in_a_folder(copied: Callable[[str], Path]) -> None:
         content[f"{name}_scale"] = scale
     save_file(content, file)
     assert check(WeightsSpec(model), "sd15") == []
-    stored = Checkpoint(WeightsSpec(model), "sd15").component("unet").tensors()
+    stored = Checkpoint(WeightsSpec(model), "sd15").component(SD15.denoiser).tensors()
     assert stored.keys() == plain.keys()
     for name, tensor in plain.items():
         torch.testing.assert_close(stored[name].float(), tensor, rtol=0.07, atol=0.07 * float(tensor.abs().max()) / 100)
@@ -169,10 +170,9 @@ def one_file(weights: Path, tmp_path: Path) -> Callable[[str], list[str]]:
     """What is found in a file of all of the toy SD 1.5's networks and one tensor more, which has this name."""
     toys = toy_weights("sd15", weights)
     content = {}
-    for name in ("unet", "vae", "text_encoder"):
-        [file] = (toys / name).glob("*.safetensors")
-        prefix = COMPONENTS["sd15"][name].prefixes[0]
-        content |= {prefix + own: tensor for own, tensor in load_file(file).items()}
+    for one in SD15.components:
+        [file] = (toys / one.name).glob("*.safetensors")
+        content |= {one.prefixes[0] + own: tensor for own, tensor in load_file(file).items()}
 
     def found(more: str) -> list[str]:
         save_file(content | {more: torch.ones(())}, tmp_path / "m.safetensors")

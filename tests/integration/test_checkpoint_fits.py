@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.toy_weights import CLIP, FAMILIES, TRANSFORMER, UNET, toy_weights, write_random
+from tests.toy_weights import CLIP, CLIP_G, FAMILIES, SDXL_UNET, TRANSFORMER, UNET, toy_weights, write_random
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 
+from tintype.catalog.models import SD15_IMG2IMG, SD15_INPAINTING, SD15_TXT2IMG
 from tintype.checkpoints.weights import Lora, WeightsSpec
 from tintype.diffusion.check import Finding, check
 from tintype.diffusion.families import load_family
 from tintype.errors import WeightsUnusable
+from tintype.worker.models import ModelPool
 
 LAYER = "text_model.encoder.layers.0.self_attn.q_proj"
 TO_Q = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -125,15 +127,57 @@ SD3_MISFITS: dict[str, tuple[str, tuple[str, dict[str, Any]], str]] = {
         "transformer: caption_projection_dim is 48, its blocks are 32 wide",
     ),
 }
+SDXL_MISFITS: dict[str, tuple[str, tuple[str, dict[str, Any]], str]] = {
+    "sd3's autoencoder": ("vae", autoencoder(16), "unet: it takes 4 channels; the latents of vae have 16"),
+    "inpainting": (
+        "unet",
+        ("UNet2DConditionModel", SDXL_UNET | {"in_channels": 9}),
+        "unet: it takes 9 channels, as inpainting checkpoints do, which are not supported",
+    ),
+    "another text encoder": (
+        "text_encoder",
+        ("CLIPTextModel", CLIP | WIDE),
+        "unet: its text (cross_attention_dim) is 80 wide, and what text_encoder and text_encoder_2 give (hidden_size) "
+        "is 64 + 48 = 112",
+    ),
+    "another pooled text": (
+        "text_encoder_2",
+        ("CLIPTextModelWithProjection", CLIP_G | {"projection_dim": 48}),
+        "unet: its pooled text and sizes (projection_class_embeddings_input_dim) are 88 wide, and what text_encoder_2 "
+        "gives (projection_dim) and 6 sizes are 48 + 48 = 96",
+    ),
+    "told nothing of sizes": (
+        "unet",
+        ("UNet2DConditionModel", UNET | {"cross_attention_dim": 80}),
+        "unet: it wants something else than latents, time, text and sizes: addition_embed_type is None",
+    ),
+    "fewer numbers": (
+        "unet",
+        ("UNet2DConditionModel", SDXL_UNET | {"projection_class_embeddings_input_dim": 40 + 5 * 8}),
+        "(projection_class_embeddings_input_dim) are 80 wide",
+    ),
+}
+MISFITS = {"sd15": SD15_MISFITS, "sd3": SD3_MISFITS, "sdxl": SDXL_MISFITS}
 
 
-@pytest.mark.parametrize(
-    ("family", "case"), [("sd15", one) for one in SD15_MISFITS] + [("sd3", one) for one in SD3_MISFITS]
-)
+@pytest.mark.parametrize(("family", "case"), [(family, case) for family, cases in MISFITS.items() for case in cases])
 def test_a_part_for_another_model(weights: Path, tmp_path: Path, family: str, case: str) -> None:
-    name, made, words = (SD15_MISFITS if family == "sd15" else SD3_MISFITS)[case]
+    name, made, words = MISFITS[family][case]
     part = component(tmp_path, family, name, made)
     assert words in said(WeightsSpec(toy_weights(family, weights), components=((name, part),)), family)
+
+
+def test_weights_for_inpainting_are_for_models_with_a_mask(weights: Path, tmp_path: Path) -> None:
+    unet = component(tmp_path, "sd15", "unet", ("UNet2DConditionModel", UNET | {"in_channels": 9, "out_channels": 4}))
+    own = WeightsSpec(toy_weights("sd15", weights), components=(("unet", unet),))
+    assert check(own, "sd15", "mask") == []
+    for spec in (SD15_IMG2IMG, SD15_TXT2IMG):
+        [found] = check(own, "sd15", spec.needs)
+        assert "unet: it is one for inpainting alone, and this model takes no mask" in str(found)
+        models = ModelPool("cpu", "float32", 32, {spec.slug: own, SD15_INPAINTING.slug: own})
+        assert models.get(SD15_INPAINTING).family.needs_mask
+        with pytest.raises(WeightsUnusable, match="for inpainting alone"):
+            models.get(spec)
 
 
 def test_texts_of_two_lengths(weights: Path, tmp_path: Path) -> None:
@@ -185,6 +229,14 @@ def test_a_scheduler_for_another_model(
     file = folder / "scheduler" / "scheduler_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     assert words in said(WeightsSpec(folder), family)
+
+
+def test_a_folder_of_another_family(copied: Callable[[str], Path]) -> None:
+    words = "checkpoint: sd3 is Stable Diffusion 3 (StableDiffusion3Pipeline), not a model of the family sd15"
+    assert said(WeightsSpec(copied("sd3")), "sd15") == words
+    index = (folder := copied("sd15")) / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "AnybodysPipeline"}))
+    assert check(WeightsSpec(folder), "sd15") == [], "an unknown pipeline may have the family's components"
 
 
 @pytest.mark.parametrize("broken", ["{}", '{"model": {"type": "BPE"}}', '{"version": "1.0", "model": null}'])

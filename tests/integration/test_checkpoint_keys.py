@@ -12,12 +12,11 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from tests.original_layouts import original_mmdit, original_unet, original_vae
+from tests.original_layouts import original_mmdit, original_open_clip, original_unet, original_vae
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 
-from tintype.checkpoints import configs
-from tintype.checkpoints.keys import mmdit, unet, vae, versions
+from tintype.families.networks import autoencoder, mmdit, text, unet
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -29,6 +28,39 @@ TOY_UNET: dict[str, Any] = {
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
     "cross_attention_dim": 64,
     "attention_head_dim": 8,
+}
+#: As the published repositories' config.json have them.
+SDXL_UNET: dict[str, Any] = {
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+    "sample_size": 128,
+}
+REFINER_UNET: dict[str, Any] = SDXL_UNET | {
+    "block_out_channels": (384, 768, 1536, 1536),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": 4,
+    "attention_head_dim": (6, 12, 24, 24),
+    "cross_attention_dim": 1280,
+    "projection_class_embeddings_input_dim": 2560,
+}
+TOY_SDXL: dict[str, Any] = SDXL_UNET | {
+    "block_out_channels": (64, 128),
+    "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2),
+    "attention_head_dim": (1, 2),
+    "cross_attention_dim": 96,
+    "projection_class_embeddings_input_dim": 64,
 }
 FOUR = {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
 TRUE_VAE: dict[str, Any] = {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, **FOUR}
@@ -82,7 +114,27 @@ def test_unet(config: dict[str, Any], levels: int, layers: int) -> None:
     assert same(single_file_utils.convert_ldm_unet_checkpoint(dict(originals), {"layers_per_block": layers}), tensors)
     assert same(unet.convert(bare(originals, unet.PREFIX)), tensors)
     assert levels == 2 or len(tensors) == 686  # as the published file has
-    assert same(state(UNet2DConditionModel, "meta", **configs.unet(tensors)), on_meta(tensors))
+    assert same(state(UNet2DConditionModel, "meta", **unet.config(tensors)), on_meta(tensors))
+
+
+@pytest.mark.parametrize(
+    ("config", "levels", "layers"),
+    [(SDXL_UNET, 3, 2), (REFINER_UNET, 4, 2), (TOY_SDXL, 2, 1)],
+    ids=["sdxl", "refiner", "toy"],
+)
+def test_sdxl_unet(config: dict[str, Any], levels: int, layers: int) -> None:
+    tensors = state(UNet2DConditionModel, "cpu" if levels == 2 else "meta", **config)
+    originals = original_unet(tensors, levels, layers)
+    assert same(unet.convert(bare(originals, unet.PREFIX)), tensors)
+    settings = {"layers_per_block": layers, "addition_embed_type": "text_time"}
+    assert same(single_file_utils.convert_ldm_unet_checkpoint(dict(originals), settings), tensors)
+    assert levels != 3 or len(tensors) == 1680  # as the published file has
+    found = unet.sdxl_config(tensors)
+    said = ("attention_head_dim", "sample_size", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
+    assert [found[name] for name in said] == [
+        [*config[name]] if isinstance(config[name], tuple) else config[name] for name in said
+    ]
+    assert same(state(UNet2DConditionModel, "meta", **found), on_meta(tensors))
 
 
 @pytest.mark.parametrize("config", [TRUE_VAE, TOY_VAE, TOY_VAE | SD3_VAE], ids=["sd15", "toy", "toy-sd3"])
@@ -91,41 +143,58 @@ def test_autoencoder(config: dict[str, Any]) -> None:
     originals = original_vae(tensors, 4)
     reference = single_file_utils.convert_ldm_vae_checkpoint(dict(originals), config)
     assert same(reference, tensors)
-    assert same(vae.convert(bare(originals, vae.PREFIX)), tensors)
+    assert same(autoencoder.convert(bare(originals, "first_stage_model.")), tensors)
     assert config is not TRUE_VAE or len(tensors) == 248  # as the published file has
-    assert same(state(AutoencoderKL, "meta", **configs.autoencoder(tensors)), on_meta(tensors))
+    assert same(state(AutoencoderKL, "meta", **autoencoder.kl().config(tensors)), on_meta(tensors))
     old = {name.replace(".to_out.0.", ".proj_attn.").replace(".to_q.", ".query."): one for name, one in tensors.items()}
-    assert same(versions.current_names("AutoencoderKL", old), tensors)
+    assert same(autoencoder.update(old), tensors)
 
 
 def test_text_encoders() -> None:
     size = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1}
     config = CLIPTextModelWithProjection.config_class(**size, vocab_size=99, projection_dim=64)
     projecting = state(CLIPTextModelWithProjection, "cpu", config=config)
-    assert same(versions.clip(projecting, "CLIPTextModelWithProjection"), projecting)
+    assert same(text.clip_names(projecting, plain=False), projecting)
     plain = state(CLIPTextModel, "meta", config=config)
-    assert same(versions.clip(on_meta(projecting), "CLIPTextModel"), plain), "the projection has no place in it"
+    assert same(text.clip_names(on_meta(projecting), plain=True), plain), "the projection has no place in it"
     saved = {f"text_model.{name}": tensor for name, tensor in plain.items()}
     spare = {"text_model.embeddings.position_ids": torch.arange(77), "logit_scale": torch.tensor(4.6)}
-    assert same(versions.clip({**saved, **spare}, "CLIPTextModel"), plain)
+    assert same(text.clip_names({**saved, **spare}, plain=True), plain)
     for model_class, tensors in ((CLIPTextModelWithProjection, projecting), (CLIPTextModel, plain)):
-        found = model_class.config_class(**configs.clip(tensors, "quick_gelu"))
+        found = model_class.config_class(**text.clip_config(tensors, "quick_gelu"))
         assert same(state(model_class, "meta", config=found), on_meta(tensors))
     config = T5EncoderModel.config_class(
         d_model=64, d_ff=96, d_kv=16, num_heads=2, num_layers=2, vocab_size=99, feed_forward_proj="gated-gelu"
     )
     tensors = state(T5EncoderModel, "meta", config=config)
-    found = T5EncoderModel.config_class(**configs.t5(tensors))
+    found = T5EncoderModel.config_class(**text.t5_config(tensors))
     assert same(state(T5EncoderModel, "meta", config=found), tensors)
     once = tensors.keys() - {"encoder.embed_tokens.weight"}
-    for words in versions.T5_EMBEDDINGS:
+    for words in text.T5_EMBEDDINGS:
         whole = tensors | {"decoder.final_layer_norm.weight": torch.zeros(64), "lm_head.weight": torch.zeros(99, 64)}
-        assert versions.t5({name: one for name, one in whole.items() if name != words}).keys() == once
+        assert text.t5_names({name: one for name, one in whole.items() if name != words}).keys() == once
+
+
+def test_open_clip() -> None:
+    size = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1}
+    config = CLIPTextModelWithProjection.config_class(**size, vocab_size=99, projection_dim=48)
+    tensors = state(CLIPTextModelWithProjection, "cpu", config=config)
+    originals = original_open_clip(tensors)
+    assert same(text.open_clip(originals), tensors)
+    assert same(text.open_clip(tensors), tensors), "those of the class itself"
+    reference = single_file_utils.convert_open_clip_checkpoint(
+        CLIPTextModelWithProjection(config), {f"x.{name}": one for name, one in originals.items()}, prefix="x."
+    )
+    assert same({name: one for name, one in reference.items() if one is not None}, tensors)
+    assert text.open_clip({"ln_final.weight": torch.zeros(1), "strange": torch.zeros(1)}).keys() == {
+        "text_model.final_layer_norm.weight",
+        "strange",
+    }
 
 
 def test_tiny_autoencoder() -> None:
     tensors = state(AutoencoderTiny, "meta", latent_channels=16)
-    config = configs.tiny_autoencoder(tensors)
+    config = autoencoder.tiny_config(tensors)
     assert (config["num_encoder_blocks"], config["num_decoder_blocks"]) == ([1, 3, 3, 3], [3, 3, 3, 1])
     assert same(state(AutoencoderTiny, "meta", **config), tensors)
 
@@ -147,7 +216,7 @@ def test_transformer(config: dict[str, Any]) -> None:
     reference = single_file_utils.convert_sd3_transformer_checkpoint_to_diffusers(dict(originals))
     assert same(reference, tensors)
     assert same(mmdit.convert(bare(originals, mmdit.PREFIX)), tensors)
-    found = configs.mmdit(tensors)
+    found = mmdit.config(tensors)
     assert {name: found[name] for name in MMDIT} == {name: config[name] for name in MMDIT}
     assert same(state(SD3Transformer2DModel, "meta", **found), on_meta(tensors))
 

@@ -15,14 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.integration.conftest import T5_TOKENS
 from tests.integration.drawing import pixels, whole
-from tests.original_layouts import original_mmdit, original_unet, original_vae
-from tests.toy_weights import CLIP, TRANSFORMER, UNET, image_spec
+from tests.original_layouts import original_mmdit, original_open_clip, original_unet, original_vae
+from tests.toy_weights import CLIP, CLIP_G, SDXL_UNET, TRANSFORMER, UNET, image_spec
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.single_file import COMPONENTS
 from tintype.checkpoints.weights import Lora, WeightsSpec
 from tintype.diffusion import loading
 from tintype.diffusion.check import check
@@ -31,6 +30,7 @@ from tintype.diffusion.image_state import Family
 from tintype.diffusion.loading import load
 from tintype.engine import Engine
 from tintype.errors import InvalidParameter, WeightsUnusable
+from tintype.families.sd3 import T5 as T5_SPEC
 
 JOB = image_spec(prompt="a fox", steps=2, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
 SD3_JOB = image_spec(
@@ -74,6 +74,27 @@ SD3: dict[str, Any] = {
         | {"pooled_projection_dim": 128, "dual_attention_layers": (0,)},
     ),
 }
+#: In the UNet heads of 64, and 256 numbers for each size.
+SDXL: dict[str, Any] = {
+    "text_encoder": ("CLIPTextModel", WIDE_CLIP),
+    "text_encoder_2": (
+        "CLIPTextModelWithProjection",
+        CLIP_G | {"hidden_size": 128, "num_attention_heads": 2},
+    ),
+    "vae": ("AutoencoderKL", KL | {"scaling_factor": 0.13025}),
+    "unet": (
+        "UNet2DConditionModel",
+        SDXL_UNET
+        | {
+            "block_out_channels": (64, 128),
+            "cross_attention_dim": 192,
+            "attention_head_dim": (1, 2),
+            "norm_num_groups": 32,
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": 40 + 6 * 256,
+        },
+    ),
+}
 T5 = {"vocab_size": 60, "d_model": 128, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
 
 
@@ -81,6 +102,12 @@ T5 = {"vocab_size": 60, "d_model": 128, "d_kv": 16, "d_ff": 64, "num_layers": 2,
 def sd15_folder(folder: Callable[..., Path]) -> Path:
     """SD 1.5 at toy size, with what the published folder has that the shared toy hasn't."""
     return folder("layouts-sd15", "sd15", **SD15)
+
+
+@pytest.fixture(scope="module")
+def sdxl_folder(folder: Callable[..., Path]) -> Path:
+    """SDXL at toy size, with what the published folder has that the shared toy hasn't."""
+    return folder("layouts-sdxl", "sdxl", **SDXL)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +164,18 @@ def sd15_originals(folder: Path) -> dict[str, torch.Tensor]:
     }
 
 
+def sdxl_originals(folder: Path) -> dict[str, torch.Tensor]:
+    """As sd_xl_base_1.0_0.9vae.safetensors: four networks, and what its training left behind."""
+    return {
+        **original_unet(tensors(folder, "unet"), 2, 1),
+        **original_vae(tensors(folder, "vae"), 4),
+        **under("conditioner.embedders.0.transformer.text_model.", tensors(folder, "text_encoder")),
+        **under("conditioner.embedders.1.model.", original_open_clip(tensors(folder, "text_encoder_2"))),
+        "conditioner.embedders.0.transformer.text_model.embeddings.position_ids": torch.arange(77)[None],
+        "denoiser.sigmas": torch.ones(1000),
+    }
+
+
 def sd3_originals(folder: Path) -> dict[str, torch.Tensor]:
     """As sd3_medium.safetensors: the transformer and the autoencoder."""
     return {**original_mmdit(tensors(folder, "transformer")), **original_vae(tensors(folder, "vae"), 4)}
@@ -165,9 +204,15 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def component_of(checkpoint: Checkpoint, name: str) -> Any:
+    """A component by its name."""
+    [spec] = [one for one in checkpoint.family.components if one.name == name]
+    return checkpoint.component(spec)
+
+
 def same_model(one: Checkpoint, other: Checkpoint) -> bool:
     """Whether all networks are the same, number for number."""
-    return all(same(one.component(name).tensors(), other.component(name).tensors()) for name in COMPONENTS[one.family])
+    return all(same(one.component(spec).tensors(), other.component(spec).tensors()) for spec in one.family.components)
 
 
 def near(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -182,6 +227,29 @@ def test_sd15_from_one_file(sd15_folder: Path, tmp_path: Path) -> None:
     assert near(pixels(open_family("sd15", file, tokenizers=sd15_folder), JOB), expected)
     assert same_model(Checkpoint(WeightsSpec(file), "sd15"), Checkpoint(WeightsSpec(sd15_folder), "sd15"))
     assert check(weights_of(file, tokenizers=sd15_folder), "sd15") == []
+
+
+def test_sdxl_from_one_file_and_from_one_per_network(sdxl_folder: Path, tmp_path: Path) -> None:
+    whole = sdxl_originals(sdxl_folder)
+    file = written(tmp_path / "model.safetensors", whole)
+    expected = pixels(open_family("sdxl", sdxl_folder), JOB)
+    assert expected.float().std() > 5
+    assert near(pixels(open_family("sdxl", file, tokenizers=sdxl_folder), JOB), expected)
+    assert same_model(Checkpoint(WeightsSpec(file), "sdxl"), Checkpoint(WeightsSpec(sdxl_folder), "sdxl"))
+    assert check(weights_of(file, tokenizers=sdxl_folder), "sdxl") == check(WeightsSpec(sdxl_folder), "sdxl") == []
+    config = Checkpoint(WeightsSpec(file), "sdxl").scheduler
+    assert (config["timestep_spacing"], config["steps_offset"], config["prediction_type"]) == ("leading", 1, "epsilon")
+    prefix = "model.diffusion_model."
+    unet = {name.removeprefix(prefix): tensor for name, tensor in whole.items() if name.startswith(prefix)}
+    parts = {
+        # As madebyollin/sdxl-vae-fp16-fix: of diffusers' names, alone.
+        "vae": written(tmp_path / "sdxl_vae.safetensors", tensors(sdxl_folder, "vae")),
+        "text_encoder": written(tmp_path / "clip_l.safetensors", tensors(sdxl_folder, "text_encoder")),
+        "text_encoder_2": written(tmp_path / "clip_g.safetensors", tensors(sdxl_folder, "text_encoder_2")),
+        "tokenizers": sdxl_folder,
+    }
+    split = open_family("sdxl", written(tmp_path / "unet.safetensors", unet), **parts)
+    assert near(pixels(split, JOB), expected)
 
 
 def test_sd3_from_one_file(sd3_folder: Path, tmp_path: Path) -> None:
@@ -211,8 +279,8 @@ def test_sd3_from_a_file_per_network(sd3_folder: Path, tmp_path: Path) -> None:
     assert near(pixels(split, SD3_JOB), pixels(open_family("sd3", sd3_folder), SD3_JOB))
     # And as parts of a folder: the file of one network in place of the folder's.
     mixed = Checkpoint(weights_of(sd3_folder, vae=parts["vae"], text_encoder=sd3_folder / "text_encoder"), "sd3")
-    assert mixed.component("vae").tensors().keys() == tensors(sd3_folder, "vae").keys()
-    assert mixed.component("text_encoder").class_name == "CLIPTextModelWithProjection"
+    assert component_of(mixed, "vae").tensors().keys() == tensors(sd3_folder, "vae").keys()
+    assert component_of(mixed, "text_encoder").class_name == "CLIPTextModelWithProjection"
 
 
 def test_sd3_without_t5(sd3_folder: Path, tmp_path: Path) -> None:
@@ -221,9 +289,9 @@ def test_sd3_without_t5(sd3_folder: Path, tmp_path: Path) -> None:
     for name in ("clip_l", "clip_g"):
         content |= under(f"text_encoders.{name}.transformer.", encoders[name])
     checkpoint = Checkpoint(weights_of(written(tmp_path / "m.safetensors", content), tokenizers=sd3_folder), "sd3")
-    assert (checkpoint.component("text_encoder_3"), checkpoint.tokenizer("tokenizer_3")) == (None, None)
+    assert (component_of(checkpoint, "text_encoder_3"), checkpoint.tokenizer(T5_SPEC)) == (None, None)
     left_out = Checkpoint(WeightsSpec(sd3_folder, t5="none"), "sd3")
-    assert (left_out.component("text_encoder_3"), left_out.tokenizer("tokenizer_3")) == (None, None)
+    assert (component_of(left_out, "text_encoder_3"), left_out.tokenizer(T5_SPEC)) == (None, None)
     assert checkpoint.scheduler["shift"] == 3.0
 
 
@@ -259,6 +327,10 @@ def test_what_a_file_predicts(
     file = written(tmp_path / "m.safetensors", content, **metadata)
     config = Checkpoint(WeightsSpec(file, prediction=said), "sd15").scheduler
     assert (config["prediction_type"], config.get("rescale_betas_zero_snr")) == expected
+    whole = written(tmp_path / "xl.safetensors", content | {"model.diffusion_model.label_emb.0.0.bias": torch.empty(0)})
+    if not metadata:
+        config = Checkpoint(WeightsSpec(whole, prediction=said), "sdxl").scheduler
+        assert (config["prediction_type"], config.get("rescale_betas_zero_snr")) == expected
 
 
 def test_eight_bit_floats_are_widened_once(sd3_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +344,7 @@ def test_eight_bit_floats_are_widened_once(sd3_folder: Path, tmp_path: Path, mon
         scaled[f"{name.removesuffix('.weight')}.scale_weight"] = scale
     for file, content, near in (("t5xxl_fp8_e4m3fn", narrow, 0), ("t5xxl_fp8_e4m3fn_scaled", scaled, 0.07)):
         path = written(tmp_path / f"{file}.safetensors", content)
-        component = Checkpoint(weights_of(sd3_folder, text_encoder_3=path), "sd3").component("text_encoder_3")
+        component = component_of(Checkpoint(weights_of(sd3_folder, text_encoder_3=path), "sd3"), "text_encoder_3")
         stored = component.tensors()
         loaded = load(component, torch.bfloat16).state_dict()
         assert all(torch.equal(loaded[name], tensor.bfloat16()) for name, tensor in stored.items())
@@ -301,8 +373,8 @@ def test_a_lora_reaches_the_networks_that_it_names_and_leaves_the_others_shared(
     plain, changed = (Checkpoint(WeightsSpec(sd15_folder, loras), "sd15") for loras in ((), (style,)))
     stronger = Checkpoint(WeightsSpec(sd15_folder, (Lora(style.path, 1.5),)), "sd15")
     for name, same in (("vae", True), ("unet", False), ("text_encoder", False)):
-        assert (plain.component(name).identity == changed.component(name).identity) is same
-        assert (stronger.component(name).identity == changed.component(name).identity) is same
+        assert (component_of(plain, name).identity == component_of(changed, name).identity) is same
+        assert (component_of(stronger, name).identity == component_of(changed, name).identity) is same
     drawn = [
         pixels(open_family("sd15", sd15_folder, *loras), JOB) for loras in ((), (style,), (Lora(style.path, 0.0),))
     ]
@@ -319,11 +391,13 @@ def test_a_request_s_loras_are_merged_alike_but_not_kept(
     wished, lasting = offered.with_loras([("ink", 1.5)]), WeightsSpec(tmp_path / "m", (replace(style, scale=0.75),))
     assert offered.with_loras([]) == offered
     assert wished.fingerprint == lasting.fingerprint != offered.fingerprint
-    stored = [load(Checkpoint(one, "sd15").component("unet"), torch.float32).state_dict() for one in (wished, lasting)]
+    stored = [
+        load(component_of(Checkpoint(one, "sd15"), "unet"), torch.float32).state_dict() for one in (wished, lasting)
+    ]
     assert same(*stored)
-    assert not same(stored[0], load(Checkpoint(offered, "sd15").component("unet"), torch.float32).state_dict())
+    assert not same(stored[0], load(component_of(Checkpoint(offered, "sd15"), "unet"), torch.float32).state_dict())
     [kept] = (tmp_path / "m" / "unet" / ".tintype").iterdir()
-    assert Checkpoint(lasting, "sd15").component("unet").identity in kept.name
+    assert component_of(Checkpoint(lasting, "sd15"), "unet").identity in kept.name
     with pytest.raises(InvalidParameter, match="loras: 'oil' was sent; allowed: ink"):
         offered.with_loras([("oil", 1.0)])
 
@@ -357,10 +431,10 @@ def test_identities_tell_the_networks_of_one_file_apart(sd3_folder: Path, tmp_pa
     file = written(tmp_path / "m.safetensors", content)
     first = Checkpoint(WeightsSpec(file), "sd3")
     names = ("transformer", "vae", "text_encoder", "text_encoder_2")
-    identities = [first.component(name).identity for name in names]
+    identities = [component_of(first, name).identity for name in names]
     assert len(set(identities)) == 4
     copy = Checkpoint(WeightsSpec(Path(shutil.copy(file, tmp_path / "copy.safetensors"))), "sd3")
-    assert [copy.component(name).identity for name in names] == identities
+    assert [component_of(copy, name).identity for name in names] == identities
 
 
 def test_variants_and_shards(sd15_folder: Path, tmp_path: Path) -> None:
@@ -375,12 +449,12 @@ def test_variants_and_shards(sd15_folder: Path, tmp_path: Path) -> None:
     where = {tensor: name for name, part in zip(names, parts, strict=True) for tensor in part}
     index = {"metadata": {}, "weight_map": where}
     (unet / "diffusion_pytorch_model.safetensors.index.fp16.json").write_text(json.dumps(index))
-    component = Checkpoint(WeightsSpec(tmp_path / "m"), "sd15").component("unet")
+    component = component_of(Checkpoint(WeightsSpec(tmp_path / "m"), "sd15"), "unet")
     assert [file.name for file in component.files] == ["diffusion_pytorch_model.safetensors"], (
         "the full one comes first"
     )
     (unet / "diffusion_pytorch_model.safetensors").unlink()
-    stored = Checkpoint(WeightsSpec(tmp_path / "m"), "sd15").component("unet").tensors()
+    stored = component_of(Checkpoint(WeightsSpec(tmp_path / "m"), "sd15"), "unet").tensors()
     assert all(torch.equal(stored[name], half[name]) for name in whole)
     (unet / names[1]).unlink()
     assert refusal("sd15", tmp_path / "m") == f"unet/{names[1]} can't be read: there is no such file"
@@ -418,6 +492,8 @@ def test_pickles_are_refused_unread(sd15_folder: Path, tmp_path: Path) -> None:
     ("family", "tensor", "words"),
     [
         ("sd15", "conditioner.embedders.0.transformer.x", "Stable Diffusion XL, not a model of the family sd15"),
+        ("sd15", "add_embedding.linear_1.weight", "Stable Diffusion XL, not a model of the family sd15"),
+        ("sdxl", "model.diffusion_model.input_blocks.0.0.weight", "Stable Diffusion 1.5, not a model of the family"),
         ("sd15", "cond_stage_model.model.ln_final.weight", "Stable Diffusion 2,"),
         ("sd3", "double_blocks.0.img_attn.qkv.weight", "FLUX,"),
         ("sd15", "model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "FLUX,"),
@@ -431,7 +507,7 @@ def test_pickles_are_refused_unread(sd15_folder: Path, tmp_path: Path) -> None:
 def test_other_models_are_named(tmp_path: Path, family: str, tensor: str, words: str) -> None:
     file = written(tmp_path / "m.safetensors", {tensor: torch.zeros(4, 4)})
     with pytest.raises(WeightsUnusable, match=words):
-        Checkpoint(WeightsSpec(file), family).component("vae")
+        component_of(Checkpoint(WeightsSpec(file), family), "vae")
 
 
 def test_what_is_broken_or_missing_is_named(sd15_folder: Path, sd3_folder: Path, tmp_path: Path) -> None:
@@ -462,7 +538,10 @@ def test_what_is_broken_or_missing_is_named(sd15_folder: Path, sd3_folder: Path,
     )
     inpainting = whole | {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(32, 9, 3, 3)}
     written(tmp_path / "inpainting.safetensors", inpainting)
-    assert "takes 9 channels" in refusal("sd15", tmp_path / "inpainting.safetensors", tokenizers=sd15_folder)
+    assert open_family("sd15", tmp_path / "inpainting.safetensors", tokenizers=sd15_folder).needs_mask
+    relighting = whole | {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(32, 12, 3, 3)}
+    written(tmp_path / "relighting.safetensors", relighting)
+    assert "takes 12 channels" in refusal("sd15", tmp_path / "relighting.safetensors", tokenizers=sd15_folder)
     alone = written(tmp_path / "alone.safetensors", original_mmdit(tensors(sd3_folder, "transformer")))
     words = "component vae is missing from alone.safetensors: name its own file or folder for vae"
     assert refusal("sd3", alone) == words

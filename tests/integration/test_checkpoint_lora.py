@@ -14,10 +14,13 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from peft import LoraConfig
 from safetensors.torch import save_file
 
-from tintype.checkpoints.keys import unet
 from tintype.checkpoints.lora import LoraFile, lora_targets, loras_for, merge_loras
 from tintype.checkpoints.weights import Lora
 from tintype.errors import WeightsUnusable
+from tintype.families import FAMILIES
+from tintype.families.networks import unet
+from tintype.families.sd3 import SD3
+from tintype.families.sd15 import SD15
 
 Tensors = Mapping[str, torch.Tensor]
 RANK, ALPHA, SCALE = 4, 2.0, 0.75
@@ -39,6 +42,8 @@ TRANSFORMER: dict[str, Any] = {
 }
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
 TO_Q, KERNEL = f"{ATTENTION}.to_q", "down_blocks.0.resnets.0.conv1"
+
+COMPONENTS = {one.name: one for family in FAMILIES.values() for one in family.components}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,7 +79,7 @@ def saved(path: Path, tensors: Tensors, metadata: dict[str, str] | None = None) 
 
 def merged(path: Path, component: str, weights: Tensors, scale: float = SCALE) -> dict[str, torch.Tensor]:
     """The weights with the LoRA in that file."""
-    return merge_loras(component, weights, [Lora(path, scale)], torch.float32)
+    return merge_loras(COMPONENTS[component], weights, [Lora(path, scale)], torch.float32)
 
 
 def changed(before: Tensors, after: Tensors) -> set[str]:
@@ -227,7 +232,7 @@ def test_several_loras_add_up_and_the_dtype_stays(tmp_path: Path) -> None:
     for number, (up, down) in enumerate(pairs):
         path = saved(tmp_path / f"{number}.safetensors", {"a.lora_B.weight": up, "a.lora_A.weight": down})
         loras.append(Lora(path, [0.5, -1.0][number]))
-    after = merge_loras("unet", weights, loras, torch.bfloat16)
+    after = merge_loras(SD15.denoiser, weights, loras, torch.bfloat16)
     sums = weights["a.weight"].float() + 0.5 * pairs[0][0] @ pairs[0][1] - pairs[1][0] @ pairs[1][1]
     assert torch.equal(after["a.weight"], sums.bfloat16())
     assert torch.equal(after["a.bias"], weights["a.bias"].bfloat16())
@@ -254,7 +259,7 @@ UP, DOWN = torch.ones(32, 4), torch.ones(4, 32)
 def test_what_does_not_fit_is_said(unet_weights: Tensors, tmp_path: Path, content: Tensors, words: str) -> None:
     path = saved(tmp_path / "style.safetensors", {name: tensor.clone() for name, tensor in content.items()})
     with pytest.raises(WeightsUnusable, match=words) as error:
-        LoraFile(path).updates("unet", unet_weights)
+        LoraFile(path).updates(SD15.denoiser, unet_weights)
     assert "style.safetensors" in error.value.message
     assert str(tmp_path) not in error.value.message
 
@@ -264,10 +269,10 @@ def test_a_fused_module_of_another_size_is_said(mmdit_weights: Tensors, tmp_path
     content = {f"{module}.lora_up.weight": torch.ones(2, 4), f"{module}.lora_down.weight": torch.ones(4, 32)}
     path = saved(tmp_path / "style.safetensors", content)
     with pytest.raises(WeightsUnusable, match=r"another transformer: joint_blocks\.0\.x_block\.attn\.qkv differs"):
-        LoraFile(path).updates("transformer", mmdit_weights)
+        LoraFile(path).updates(SD3.denoiser, mmdit_weights)
     saved(path, {f"{module}.lora_up.weight": torch.ones(96), f"{module}.lora_down.weight": torch.ones(4, 32)})
     with pytest.raises(WeightsUnusable, match=r"another transformer: transformer_blocks\.0\.attn\.to_q\.weight"):
-        LoraFile(path).updates("transformer", mmdit_weights)
+        LoraFile(path).updates(SD3.denoiser, mmdit_weights)
 
 
 def test_peft_s_own_files(tmp_path: Path) -> None:

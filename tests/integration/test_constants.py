@@ -18,7 +18,7 @@ from tintype.errors import StoreUnavailable
 from tintype.media import samples
 from tintype.media.samples import SAMPLES, draw
 from tintype.media.samples.canvas import Canvas
-from tintype.web.generate import models
+from tintype.web.dialects import model_list
 from tintype.web.responses import CachedEndpoint
 
 
@@ -69,13 +69,13 @@ def test_the_list_of_models_is_made_once_a_while(
     site: Website, http: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    plain = models._all_described
+    plain = model_list.all_described
 
     def counted(*own: Any) -> list[dict[str, object]]:
         made.append(own)
         return plain(*own)
 
-    monkeypatch.setattr(models, "_all_described", counted)
+    monkeypatch.setattr(model_list, "all_described", counted)
     first = http.get("/v1/models")
     for _ in range(20):
         assert http.get("/v1/models").content == first.content

@@ -22,6 +22,15 @@ PREFLIGHT = {
 }
 
 
+#: What openai 6.49.0 sends from a page, and replicate 1.4.0: counted with a `fetch` that prints.
+LIBRARIES = {
+    "/v1/images/generations": "accept,authorization,content-type,user-agent,x-stainless-arch,x-stainless-lang,"
+    "x-stainless-os,x-stainless-package-version,x-stainless-retry-count,x-stainless-runtime,"
+    "x-stainless-runtime-version,x-stainless-timeout",
+    "/v1/predictions": "authorization,content-type,prefer,user-agent",
+}
+
+
 @pytest.fixture(scope="module")
 def open_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
     """A server that pages of APP may call."""
@@ -70,6 +79,13 @@ def test_a_preflight_needs_no_key(open_site: Website) -> None:
         for change in ({"origin": "https://other.example"}, {"access-control-request-headers": "x-other"}):
             answer = http.options(f"/v1/{TEXT}", headers={**PREFLIGHT, **change})
             assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(("path", "headers"), LIBRARIES.items())
+def test_other_apis_libraries_can_be_used_in_a_page(open_site: Website, path: str, headers: str) -> None:
+    with open_site.http() as http:
+        answer = http.options(path, headers=PREFLIGHT | {"access-control-request-headers": headers})
+    assert (answer.status_code, answer.headers[ALLOWED]) == (200, APP)
 
 
 def test_nobody_may_by_default(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ import torch
 
 from tintype.checkpoints.component import Component
 from tintype.diffusion import dtype_selection
+from tintype.diffusion.devices import DEVICE_TYPES
 from tintype.diffusion.dtype_selection import MAX_CHANNELS, WORK, Layers, medians, pick_dtype, speedup
 from tintype.errors import WeightsUnusable
+from tintype.families.sd15 import SD15
 
 CPU = torch.device("cpu")
 UNET = {"block_out_channels": [48, 96, 160], "sample_size": 16}
@@ -18,7 +21,7 @@ SD3_LARGE = {"num_attention_heads": 38, "attention_head_dim": 64, "sample_size":
 
 
 def component(config: dict[str, Any]) -> Component:
-    return Component("unet", "UNet2DConditionModel", config, [])
+    return Component(SD15.denoiser, "UNet2DConditionModel", config, [])
 
 
 @pytest.mark.parametrize(
@@ -52,13 +55,13 @@ def test_a_named_format_is_taken_unmeasured(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(dtype_selection, "speedup", lambda _: pytest.fail("it was measured"))
     assert pick_dtype("float32", CPU, component(UNET)) is torch.float32
     assert pick_dtype("bfloat16", CPU, component(UNET)) is torch.bfloat16
-    monkeypatch.setattr(dtype_selection, "has_bfloat16", lambda _: False)
+    monkeypatch.setitem(DEVICE_TYPES, "cpu", replace(DEVICE_TYPES["cpu"], bfloat16=lambda _: False))
     assert pick_dtype("auto", CPU, component(UNET)) is torch.float32, "nothing to choose from"
 
 
 @pytest.mark.parametrize(("ratio", "expected"), [(0.5, torch.float32), (1.05, torch.float32), (1.3, torch.bfloat16)])
 def test_auto_takes_the_faster_one(monkeypatch: pytest.MonkeyPatch, ratio: float, expected: torch.dtype) -> None:
-    monkeypatch.setattr(dtype_selection, "has_bfloat16", lambda _: True)
+    monkeypatch.setitem(DEVICE_TYPES, "cpu", replace(DEVICE_TYPES["cpu"], bfloat16=lambda _: True))
     monkeypatch.setattr(dtype_selection, "speedup", lambda _: ratio)
     assert pick_dtype("auto", CPU, component(UNET)) is expected
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tests.integration.drawing import begin, draw, whole
-from tests.toy_weights import image_spec
+from tests.toy_weights import UNET, image_spec, toy_weights
 
-from tintype.catalog.parameters import SD15_SCHEDULERS
 from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family, ImageState
-from tintype.diffusion.samplers import SAMPLERS
 from tintype.diffusion.schedules import SCHEDULES
+from tintype.diffusion.text import Conditioning
+from tintype.diffusion.unet import RefinedUNet
 from tintype.engine import Engine
+from tintype.errors import NoRoom
+from tintype.samplers import SAMPLERS, SCHEDULERS
 
 #: Relative to the largest latent: what float32 rounding may differ by when a batch has another size.
 ROUNDING = 1e-5
@@ -25,8 +29,8 @@ WORDS = ("fox", "snow,", "oil painting", "of", "two ships", "at night", "cyberpu
 def random_job(dice: random.Random, kind: str, picture: torch.Tensor) -> ImageSpec:
     """Everything drawn that a request can choose."""
     own: dict[str, Any]
-    if kind == "sd15":
-        own = {"sampler": dice.choice(SD15_SCHEDULERS), "steps": dice.randint(20, 26)}
+    if kind != "sd3":
+        own = {"sampler": dice.choice([*SCHEDULERS]), "steps": dice.randint(20, 26)}
         strength = dice.uniform(0.1, 1)
     else:
         own = {"sampler": dice.choice([*SAMPLERS]), "schedule": dice.choice([*SCHEDULES]), "steps": dice.randint(2, 12)}
@@ -39,7 +43,7 @@ def random_job(dice: random.Random, kind: str, picture: torch.Tensor) -> ImageSp
         seed=dice.randrange(2**63),
         width=picture.shape[3],
         height=picture.shape[2],
-        init=kind == "sd15" or dice.random() < 0.7,
+        init=dice.random() < 0.7,
         **own,
     )
 
@@ -51,15 +55,15 @@ def assert_same(picture: ImageState, alone: ImageState) -> None:
 
 
 @pytest.fixture
-def families(sd15: Family, sd3: Family) -> dict[str, Family]:
-    return {"sd15": sd15, "sd3": sd3}
+def families(sd15: Family, sdxl: Family, sd3: Family) -> dict[str, Family]:
+    return {"sd15": sd15, "sdxl": sdxl, "sd3": sd3}
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.nightly)])
 def test_mixed_company_changes_no_picture(families: dict[str, Family], picture: torch.Tensor, seed: int) -> None:
-    """60 random jobs of both families, joining at random steps, some of them leaving early: each as if alone."""
+    """60 random jobs of all families, joining at random steps, some of them leaving early: each as if alone."""
     dice = random.Random(seed)
-    jobs = [(kind, random_job(dice, kind, picture)) for kind in dice.choices(["sd15", "sd3"], weights=[1, 3], k=60)]
+    jobs = [(kind, random_job(dice, kind, picture)) for kind in dice.choices([*families], weights=[1, 1, 3], k=60)]
     engine = Engine(max_rows=16)
     waiting = list(jobs)
     began: list[tuple[str, ImageSpec, ImageState]] = []
@@ -95,6 +99,75 @@ def test_alike_pictures_share_every_forward_pass(sd3: Family) -> None:
     assert (engine.forward_passes, engine.rows) == (5, 20)
 
 
+def test_sdxl_s_images_share_every_pass_whatever_they_start_from(sdxl: Family, picture: torch.Tensor) -> None:
+    """From text and from an image, with any scheduler, strength and negative prompt, with guidance and without."""
+    usual = {"prompt": "a fox", "steps": 20, "width": picture.shape[3], "height": picture.shape[2]}
+    jobs = [
+        image_spec(**usual, seed=1, sampler="UniPC", guidance=7.5),
+        image_spec(**usual, seed=2, sampler="Euler a", guidance=5.0, negative_prompt="snow"),
+        image_spec(**usual, seed=3, sampler="DDIM"),
+        image_spec(**usual, seed=4, sampler="DPM Multi", guidance=6.5, strength=0.65, init=True),
+    ]
+    together = draw(sdxl, *jobs, init=picture)
+    engine = Engine(max_rows=16)
+    with torch.inference_mode():
+        for job in jobs:
+            engine.add(begin(sdxl, job, picture))
+        while engine.live:
+            engine.step()
+    assert (engine.forward_passes, engine.rows) == (20, 20 * (2 + 2 + 1) + 13 * 2)
+    for job, one in zip(jobs, together, strict=True):
+        assert_same(one, draw(sdxl, job, init=picture)[0])
+
+
+def test_a_refiner_s_part_is_a_family_of_its_own(
+    sdxl: Family, weights: Path, load: Callable[[str, Path], Family]
+) -> None:
+    """First parts share passes with images without a refiner, second parts with each other; all end as if alone."""
+    refined = RefinedUNet(sdxl, refiner := load("sdxl-refiner", toy_weights("sdxl-refiner", weights)))
+    usual = {"prompt": "a fox", "steps": 20, "sampler": "UniPC", "guidance": 5.0, "width": 64, "height": 64}
+    plain = image_spec(**usual, seed=1)
+    ended = [
+        image_spec(**usual, seed=seed, refiner=True, high_noise_fraction=part) for seed, part in ((2, 0.8), (3, 0.8))
+    ]
+    early = image_spec(**usual, seed=4, refiner=True, high_noise_fraction=0.5)
+    engine = Engine(max_rows=16)
+    with torch.inference_mode():
+        images = [sdxl.begin(plain), *(refined.begin(job) for job in (*ended, early))]
+        assert [image.steps for image in images] == [20] * 4
+        for image in images:
+            engine.add(image)
+        seen = []
+        while engine.live:
+            engine.step()
+            seen.append((sdxl.denoiser.leases, refiner.denoiser.leases))
+    # 10 steps of all four; of the others, 6 together and 4 apart, while the early one goes on with the refiner.
+    assert seen == [(4, 0)] * 9 + [(3, 1)] * 6 + [(1, 3)] * 4 + [(0, 0)]
+    assert (engine.forward_passes, engine.rows) == (10 + 10 * 2, 20 * 4 * 2)
+    for job, image in zip((*ended, early), images[1:], strict=True):
+        assert_same(whole(image), draw(refined, job)[0])
+    assert_same(whole(images[0]), draw(sdxl, plain)[0])
+
+
+def test_an_image_whose_refiner_has_no_room_fails_alone(
+    sdxl: Family, weights: Path, load: Callable[[str, Path], Family], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refined = RefinedUNet(sdxl, refiner := load("sdxl-refiner", toy_weights("sdxl-refiner", weights)))
+    job = image_spec(
+        prompt="a fox", steps=20, sampler="UniPC", seed=1, width=64, height=64, refiner=True, high_noise_fraction=0.8
+    )
+    monkeypatch.setattr(refiner.denoiser.memory, "budget", refiner.denoiser.size - 1)
+    engine = Engine(max_rows=16)
+    with torch.inference_mode():
+        engine.add(refused := refined.begin(job))
+        engine.add(fine := sdxl.begin(job))
+        while engine.live:
+            engine.step()
+    assert isinstance(refused.error, NoRoom)
+    whole(fine)
+    assert (sdxl.denoiser.leases, refiner.denoiser.leases) == (0, 0)
+
+
 def test_rows_not_requests_fill_a_batch(sd3: Family) -> None:
     """At most 4 rows: two guided pictures, or one guided and two unguided, go together."""
     shape = {"steps": 1, "sampler": "euler", "schedule": "sgm_uniform", "width": 64, "height": 64}
@@ -116,6 +189,49 @@ def test_other_shapes_and_other_models_go_apart(sd15: Family, sd3: Family, pictu
             engine.add(sd3.begin(job))
         engine.add(sd15.begin(image_spec(prompt="", steps=20, seed=1, sampler="DDIM", width=64, height=64)))
     assert [len(batch) for batch in engine.batches()] == [2, 1, 1]
+
+
+def half(picture: torch.Tensor, side: int) -> torch.Tensor:
+    """A mask: white on the left (0) or on the right (1)."""
+    across = torch.arange(picture.shape[3]).expand(1, 1, *picture.shape[2:])
+    return ((across >= picture.shape[3] // 2) == bool(side)).float()
+
+
+def together(family: Family, picture: torch.Tensor, *wanted: tuple[ImageSpec, torch.Tensor | None]) -> Engine:
+    """Draw images, each perhaps with a mask, in one engine, and compare each with itself drawn alone."""
+    engine = Engine(max_rows=16)
+    with torch.inference_mode():
+        images = [begin(family, spec, picture, mask) for spec, mask in wanted]
+        for one in images:
+            engine.add(one)
+        while engine.live:
+            engine.step()
+    for one, (spec, mask) in zip(images, wanted, strict=True):
+        assert_same(whole(one), *draw(family, spec, init=picture, mask=mask))
+    return engine
+
+
+def test_from_text_from_an_image_and_within_a_mask_share_every_forward_pass(
+    sd15: Family, picture: torch.Tensor
+) -> None:
+    shape = {"steps": 20, "width": picture.shape[3], "height": picture.shape[2]}
+    text = image_spec(prompt="a fox", seed=1, sampler="DDIM", guidance=5, **shape)
+    image = image_spec(prompt="a hen", seed=2, sampler="Euler a", guidance=3, strength=0.5, init=True, **shape)
+    mask = image_spec(prompt="a cat", seed=3, sampler="UniPC", guidance=1, strength=0.8, init=True, **shape)
+    engine = together(sd15, picture, (text, None), (image, None), (mask, half(picture, 0)))
+    assert (engine.forward_passes, engine.rows) == (20, 2 * 20 + 2 * 10 + 16)
+
+
+def test_weights_for_inpainting_share_forward_passes_whatever_the_masks(
+    folder: Callable[..., Path], load: Callable[..., Family], picture: torch.Tensor
+) -> None:
+    unet = "UNet2DConditionModel", UNET | {"in_channels": 9, "out_channels": 4}
+    family = load("sd15", folder("sd15-inpainting", "sd15", unet=unet))
+    shape = {"steps": 20, "width": picture.shape[3], "height": picture.shape[2], "init": True}
+    one = image_spec(prompt="a fox", seed=1, sampler="DDIM", guidance=5, **shape)
+    other = image_spec(prompt="a hen", seed=2, sampler="Euler a", guidance=1, strength=0.5, **shape)
+    engine = together(family, picture, (one, half(picture, 0)), (other, half(picture, 1)))
+    assert (engine.forward_passes, engine.rows) == (20, 2 * 20 + 10)
 
 
 def test_what_the_model_raises_stays_with_its_batch(sd3: Family, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,3 +300,16 @@ def test_seeds_are_the_pictures_own(sd3: Family) -> None:
     torch.manual_seed(1)
     again = draw(sd3, job(5), job(6))
     assert torch.equal(again[0].latents, together[0].latents), "the global generator must not matter"
+
+
+def test_rows_of_conditioning_are_stacked_and_split_with_all_that_they_hold() -> None:
+    one, two = (
+        Conditioning(torch.full((rows, 4, 4), float(rows)), channels=torch.ones(rows, 5, 2, 2)) for rows in (1, 2)
+    )
+    stacked = Conditioning.stack([one, two])
+    parts = list(stacked.split(2))
+    assert [(begin, len(part.embeds), part.pooled) for begin, part in parts] == [(0, 2, None), (2, 1, None)]
+    assert torch.equal(torch.cat([part.embeds for _, part in parts]), stacked.embeds)
+    assert [part.channels.shape[0] for _, part in parts if part.channels is not None] == [2, 1]
+    with pytest.raises(KeyError):
+        Conditioning.stack([one, Conditioning(two.embeds)])

@@ -44,7 +44,11 @@ def short(event: Event) -> tuple[str, object]:
 def test_from_the_queue_to_the_end(web: Website, http: httpx2.Client) -> None:
     first, second = web.submit(), web.submit()
     with following(http, second.id) as events:
-        assert short(next(events)) == ("queued", 2)
+        waiting = next(events)
+        assert (short(waiting), waiting.data["waiting_for"]) == (("queued", 2), "worker")
+        web.beat()
+        waiting = next(events)
+        assert (short(waiting), "waiting_for" in waiting.data) == (("queued", 2), False)
         web.complete(web.claim())
         assert short(next(events)) == ("queued", 1)
         request = web.claim()

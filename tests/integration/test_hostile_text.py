@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from PIL import Image
+from tests.image_files import saved
 from tests.integration.website import Website, serving
 
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.queue.history import Filter
 
 SLUG = SD35_TURBO_TXT2IMG.slug
+RED = b64encode(saved(Image.new("RGB", (8, 8), "red"))).decode()
 #: As JSON has them: a NUL, halves of surrogate pairs, what turns text around, what is no character.
 HOSTILE = ["a\0b", "\ud800", "a\udfffb", "\u202e\U0001f4a9", "\ufffe", "'; DROP TABLE x; --"]
 #: The same in an address.
@@ -88,6 +92,50 @@ def test_a_prompt_is_kept_to_the_letter(site: Website) -> None:
         Filter(account_id=site.account_id), size=50, sort="submitted_at", descending=False
     )
     assert [one.params["prompt"] for one in past] == kept
+
+
+def test_in_predictions(site: Website) -> None:
+    """What is sent comes back, and so does what is ignored: names too."""
+    with site.http() as http:
+        for text in HOSTILE:
+            fox = {"prompt": "a fox"}
+            for body in (
+                {"version": SLUG, "input": fox | {"prompt": text}},
+                {"version": SLUG, "input": fox | {"ignored": text, text: 1}},
+                {"version": SLUG, "input": fox | {"scheduler": text}},
+                {"version": SLUG, "input": fox, text: text},
+                {"version": text, "input": fox},
+                {"version": SLUG, "input": fox, "webhook": text},
+                {"version": SLUG, "input": fox, "webhook": "https://a.example/", "webhook_events_filter": [text]},
+            ):
+                assert sent(http, "/v1/predictions", body).status_code < 500, body
+            file = {"content": RED, "filename": text, "metadata": {text: text}}
+            assert sent(http, "/v1/files", file).status_code < 500, text
+        made = http.get("/v1/predictions").json()["results"]
+        assert len(made) >= 2 * len(HOSTILE)
+        assert all(http.get(one["urls"]["get"]).is_success for one in made)
+        assert http.get("/v1/files").is_success
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "9" * 4000])
+def test_numbers_that_json_has_not(site: Website, number: str) -> None:
+    """PostgreSQL keeps none of them but the last one."""
+    named = f'"prompt": "a fox", "n1": {number}, "n2": {{"x": [{number}]}}'
+    bodies = {
+        "/v1/predictions": f'{{"version": "{SLUG}", "input": {{{named}}}, "y": {number}}}',
+        "/v1/images/generations": f'{{"model": "{SLUG}", {named}}}',
+        "/sdapi/v1/txt2img": f'{{{named}, "override_settings": {{"CLIP_stop_at_last_layers": {number}}}}}',
+        f"/v2/models/tintype/{SLUG}/requests": f"{{{named}}}",
+        "/v1/files": f'{{"content": "{RED}", "metadata": {{"x": [{number}]}}}}',
+    }
+    bodies["/v1/files?"] = bodies["/v1/files"].replace(f'{{"x": [{number}]}}', f'"{{\\"x\\": {number}}}"')
+    with site.http(site.accounts.keys.create(site.account_id, "test", test=True)[1]) as http:
+        for path, body in bodies.items():
+            answer = http.post(path, content=body, headers={"content-type": "application/json"})
+            assert answer.status_code < 500, path
+        for path in ("/v1/predictions", "/v1/files"):
+            made = http.get(path).json()["results"]
+            assert all(http.get(one["urls"]["get"]).is_success for one in made)
 
 
 #: Addresses whose fault shows only when they are read, and a picture whose text isn't any.

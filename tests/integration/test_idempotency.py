@@ -39,3 +39,10 @@ def test_a_key_is_free_again_when_the_record_is_over(site: Website) -> None:
         again = http.post(f"/v2/{TEXT}", json=quick(), headers=ONCE)
     assert not replayed(again)
     assert again.json()["request_id"] != first.json()["request_id"]
+
+
+def test_the_vendor_s_addresses_have_no_query(site: Website) -> None:
+    """As before other APIs came, to which a query means something."""
+    with site.http() as http:
+        answers = [http.post(f"/v2/{TEXT}{query}", json=quick(), headers=ONCE) for query in ("", "?a=1", "?a=2")]
+    assert len({answer.json()["request_id"] for answer in answers}) == 1

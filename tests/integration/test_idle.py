@@ -11,6 +11,7 @@ import pytest
 from tests.databases import statements
 from tests.stores import store_on
 from tests.tenants import Tenant
+from tests.toy_weights import BUILTIN
 
 from tintype.catalog.models import MODELS, SD35_TURBO_TXT2IMG
 from tintype.media.storage import Files
@@ -105,7 +106,7 @@ def test_a_worker_with_nothing_in_hand_has_few_heartbeats_and_tells_its_news_soo
     store, safety, nothing = tenant.store, SafetyFilter(None), cast(Inputs, None)
     outputs = Outputs(store.leases, Files(tmp_path, 60), safety, with_recipe=False)
     config = WorkerConfig(id="w1", max_images=1, max_rows=1, poll=1, grace=1, heartbeat=0.5)
-    worker = Worker(store, ModelPool("cpu", "float32", 32, {}, catalogue=MODELS), nothing, outputs, config)
+    worker = Worker(store, ModelPool("cpu", "float32", 32, {}, catalogue=BUILTIN), nothing, outputs, config)
     heart = Heartbeat(worker, PreviewRenderer(store.queue.previews, safety), ProcessLog())
     worker.news = heart._done = clock = Moving()
 

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import base64
+import io
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from PIL import Image
 from sqlalchemy import delete, select, update
 from tests.acceptance.test_http_helpers import gradient
+from tests.image_files import saved
 from tests.integration.website import Website, serving
 from tests.stores import a_result, store_on
 
-from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
-from tintype.errors import BadPicture, NotFound, StorageUnavailable, StoreUnavailable
+from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD15_INPAINTING
+from tintype.errors import AddressRefused, BadPicture, NotFound, StorageUnavailable, StoreUnavailable
 from tintype.media.network import Cancellation
 from tintype.media.storage import Files
 from tintype.store.accounts.uploads import MIN_COUNTED
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import assets, inputs, outputs, requests
-from tintype.web.app import delete_expired
 from tintype.worker.inputs import Inputs
 
 SLUG = SD3_MEDIUM_IMG2IMG.slug
@@ -193,10 +195,8 @@ def test_they_count_against_the_account_until_they_end(tmp_path: Path) -> None:
 def fetched(site: Website, request: Request) -> tuple[int, int]:
     """As a worker does."""
     with Inputs.from_settings(site.own.runtime.settings) as pictures:
-        params = MODELS[SLUG].read(request.params)
-        picture = pictures.submit(params, "", lambda: None, Cancellation()).result()
-    assert picture is not None
-    return picture.size
+        params = MODELS[request.slug].read(request.params)
+        return pictures.submit(params, "", lambda: None, Cancellation()).result()["init"].size
 
 
 def test_many_requests_refer_to_one_file(site: Website, http: httpx2.Client) -> None:
@@ -277,13 +277,13 @@ def test_a_file_outlives_its_time_while_a_request_needs_it(site: Website, http: 
     path = uploaded(http)
     request = submitted(site, http, image=path)
     file = aged(site, path)
-    delete_expired(site.own.store, site.own.files)
+    site.clean_up()
     assert http.get(path).status_code == 404, "for everybody else its time is over"
     assert http.post(f"/v2/{SLUG}", json={**ASK, "image": path}).status_code == 400
     assert fetched(site, request) == (64, 128)
     cancelled(site, request)
     assert file.exists(), "it is the sweep's"
-    delete_expired(site.own.store, site.own.files)
+    site.clean_up()
     assert not file.exists()
     with pytest.raises(BadPicture, match="keeps no such file"):
         fetched(site, request)
@@ -297,7 +297,7 @@ def test_what_a_crash_left_is_swept(site: Website, http: httpx2.Client) -> None:
     for name in (needed, left):
         then = time.time() - site.own.runtime.settings.retention.input_ttl - 5
         os.utime(site.own.runtime.settings.inputs_folder / name, (then, then))
-    delete_expired(site.own.store, site.own.files)
+    site.clean_up()
     assert sorted(stored(site)) == sorted([needed, new])
     with Inputs.from_settings(site.own.runtime.settings) as pictures:
         assert pictures.inputs.get(needed) == gradient(64, 128)
@@ -356,3 +356,109 @@ def test_nothing_of_it_is_told(site: Website, http: httpx2.Client) -> None:
     assert (answer.status_code, name in answer.text) == (400, False)
     with pytest.raises(NotFound):
         site.own.files.find(name)
+
+
+# An image and a mask
+
+WHITE = base64.b64encode(saved(Image.new("1", (32, 64), 1))).decode()
+
+
+def inpainted(site: Website, http: httpx2.Client, **body: Any) -> Request:
+    answer = http.post(f"/v2/{SD15_INPAINTING.slug}", json=ASK | {"mask": WHITE} | body)
+    assert answer.status_code == 200, answer.text
+    return site.own.store.queue.find(answer.json()["request_id"], site.account_id)
+
+
+@pytest.mark.usefixtures("url")
+@pytest.mark.parametrize("end", [cancelled, completed])
+def test_a_mask_goes_with_its_request_too(
+    site: Website, http: httpx2.Client, end: Callable[[Website, Request], None]
+) -> None:
+    request = inpainted(site, http)
+    names = [request.params[name].removeprefix("file:") for name in ("image", "mask")]
+    assert sorted(stored(site)) == sorted(names) == sorted(site.own.store.queue.needed_inputs())
+    size = len(gradient(64, 128)) + len(base64.b64decode(WHITE))
+    assert [(row.size, row.width, row.height) for row in rows(site)] == [(size, 64, 128)]
+    with Inputs.from_settings(site.own.runtime.settings) as pictures:
+        found = pictures.submit(request.generation, "", lambda: None, Cancellation()).result()
+    assert (found["init"].size, found["mask"].size) == ((64, 128), (32, 64))
+    assert [one.image.size for one in found.values()] == [(512, 512)] * 2
+    shown = http.get(f"/inference-request/request-history/{request.id}").json()["request_body"]
+    assert (shown["image"], shown["mask"]) == (None, None)
+    end(site, request)
+    assert (stored(site), rows(site)) == ([], [])
+
+
+def test_a_repeated_call_leaves_no_second_mask(site: Website, http: httpx2.Client) -> None:
+    once = {"idempotency-key": "once"}
+    body = ASK | {"mask": WHITE}
+    first, again = (http.post(f"/v2/{SD15_INPAINTING.slug}", json=body, headers=once) for _ in range(2))
+    assert (first.json(), again.headers["idempotent-replayed"]) == (again.json(), "true")
+    assert len(stored(site)) == 2
+    other = http.post(f"/v2/{SD15_INPAINTING.slug}", json=body | {"mask": SENT}, headers=once)
+    assert (other.status_code, len(stored(site))) == (422, 2), "a mask is part of what was sent"
+
+
+def test_a_test_key_s_mask_goes_too(site: Website) -> None:
+    with site.http(site.own.store.accounts.keys.create(site.account_id, "key", test=True)[1]) as http:
+        answer = http.post(f"/v1/{SD15_INPAINTING.slug}", json=ASK | {"mask": WHITE})
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert image.size == (512, 512)
+    assert (stored(site), rows(site)) == ([], [])
+
+
+def test_only_what_came_in_the_body_is_deleted(site: Website, http: httpx2.Client) -> None:
+    path = uploaded(http)
+    for sources in ({"image": path}, {"mask": path}):
+        request = inpainted(site, http, **sources)
+        assert len(stored(site)) == 1
+        assert site.own.store.queue.needed_inputs() == {*stored(site), path.removeprefix("/files/")}
+        cancelled(site, request)
+        assert (stored(site), rows(site)) == ([], [])
+        assert http.get(path).status_code == 200
+    inpainted(site, http, image="https://example.com/fox.png", mask=path)
+    assert [(row.size, row.width) for row in rows(site)] == [(0, None)]
+
+
+def test_image_and_mask_are_limited_together(tmp_path: Path) -> None:
+    bytes_, pixels = len(gradient(64, 128)) + len(base64.b64decode(WHITE)), 64 * 128 + 32 * 64
+    for limits, words in (
+        ({"max_image_bytes": bytes_ - 1}, "have more bytes together"),
+        ({"max_image_pixels": pixels - 1}, "too many pixels together"),
+        ({"input_quota": bytes_ - 1}, f"this one alone takes {bytes_}"),
+        ({"max_image_bytes": bytes_, "max_image_pixels": pixels, "input_quota": bytes_}, ""),
+    ):
+        with serving(tmp_path / (words or "enough"), **limits) as site, site.http() as http:
+            answer = http.post(f"/v2/{SD15_INPAINTING.slug}", json=ASK | {"mask": WHITE})
+            assert (answer.is_success, words in answer.text) == (not words, True), answer.text
+            assert len(stored(site)) == 2 * (not words)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (None, "mask"),
+        ("", "mask"),
+        (base64.b64encode(b"no picture").decode(), "mask: "),
+        ("/no-such.png", "mask: '/no-such.png' was sent"),
+        ("/files/" + "0" * 32 + ".png", "mask: this server keeps no such file"),
+        ("ftp://example.com/mask.png", "mask: "),
+    ],
+)
+def test_a_mask_that_is_none_is_refused_by_its_name(
+    site: Website, http: httpx2.Client, mask: str | None, words: str
+) -> None:
+    answer = http.post(f"/v2/{SD15_INPAINTING.slug}", json=ASK | {"mask": mask})
+    assert (answer.status_code, words in answer.json()["error"]) == (400, True), answer.text
+    assert (stored(site), rows(site)) == ([], [])
+
+
+def test_a_mask_s_address_is_looked_at_as_an_image_s_is(site: Website, http: httpx2.Client) -> None:
+    local = inpainted(site, http, mask="http://127.0.0.1:1/mask.png").generation
+    with Inputs.from_settings(site.own.runtime.settings) as pictures:
+        with pytest.raises(AddressRefused, match=r"^mask: .*not a public address"):
+            pictures.submit(local, "", lambda: None, Cancellation()).result()
+        cancellation = Cancellation()
+        cancellation.cancel()
+        with pytest.raises(CancelledError):
+            pictures.submit(local, "", lambda: None, cancellation).result()

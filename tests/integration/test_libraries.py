@@ -20,15 +20,16 @@ def others() -> None:
                 seen.append(f"{name}: {error!r}")
         stop.wait(0.02)
 
-from tintype.diffusion import sd15
+from tintype.diffusion.samplers.schedulers import scheduler_class
 from tintype.diffusion.libraries import CLASSES, find_class, quiet_libraries
+from tintype.samplers import SCHEDULERS
 
 thread = threading.Thread(target=others)
 thread.start()
 quiet_libraries()
 classes = [find_class(name) for name in CLASSES]
-for module, name, _ in sd15.SCHEDULERS.values():
-    getattr(__import__(f"diffusers.schedulers.{module}", fromlist=[name]), name)()
+for name in SCHEDULERS:
+    scheduler_class(name)()
 stop.set()
 thread.join()
 

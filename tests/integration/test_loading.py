@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import WeightsSpec, read_json
 from tintype.core import ImageSpec
 from tintype.diffusion import dtype_selection
+from tintype.diffusion.devices import DEVICE_TYPES
 from tintype.diffusion.dtype_selection import Layers
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
@@ -100,7 +102,7 @@ def test_bfloat16_draws_nearly_the_same(weights: Path, load: Callable[..., Famil
 @pytest.mark.parametrize("slug", ["sd1.5-img2img", "sd3-med-img2img"])
 def test_a_model_gets_the_format_that_was_measured_once(monkeypatch: pytest.MonkeyPatch, slug: str) -> None:
     measured: list[Layers] = []
-    monkeypatch.setattr(dtype_selection, "has_bfloat16", lambda _: True)
+    monkeypatch.setitem(DEVICE_TYPES, "cpu", replace(DEVICE_TYPES["cpu"], bfloat16=lambda _: True))
     monkeypatch.setattr(dtype_selection, "speedup", lambda layers: measured.append(layers) or 2.0)
     models = ModelPool("cpu", "auto", T5_TOKENS, {})
     assert models.get(MODELS[slug]).dtype == "bfloat16"

@@ -12,10 +12,12 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from tests.acceptance.harness import until
 from tests.image_files import saved, scanned
 
@@ -78,6 +80,54 @@ def test_what_comes_back_is_what_decoding_here_gives(decoder: Decoder, name: str
     decoded = decoder.reduced(data, *size, Cancellation())
     assert decoded.image.tobytes() == fit(whole, *wanted).tobytes() == reduced(data, LIMIT, *size).image.tobytes()
     assert (decoded.image.size, decoded.size, decoded.digest) == (wanted, whole.size, digest(whole))
+
+
+def strokes(mode: str = "L", white: Any = 255) -> Image.Image:
+    """A mask of 60×40 pixels whose left 20 are white."""
+    mask = Image.new(mode, (60, 40))
+    mask.paste(white, (0, 0, 20, 40))
+    return mask
+
+
+def clear() -> Image.Image:
+    """White strokes, transparent elsewhere, as a brush leaves them; what is there is white, too."""
+    mask = Image.new("LA", (60, 40), (255, 0))
+    mask.paste((255, 255), (0, 0, 20, 40))
+    return mask
+
+
+def turned() -> bytes:
+    """On its side, as EXIF says."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    return saved(strokes().transpose(Image.Transpose.ROTATE_90), exif=exif)
+
+
+MASKS: dict[str, Callable[[], bytes]] = {
+    "grey": lambda: saved(strokes()),
+    "black and white": lambda: saved(strokes("1")),
+    "colours": lambda: saved(strokes("RGB", (255, 255, 255)), "JPEG", quality=95),
+    "a palette": lambda: saved(strokes("RGB", (255, 255, 255)).quantize(4)),
+    "16 bits": lambda: saved(Image.fromarray(np.asarray(strokes(), np.uint16) * 257)),
+    "transparent": lambda: saved(clear()),
+    "colours, transparent": lambda: saved(clear().convert("RGBA")),
+    "a transparent grey": lambda: saved(strokes("L", 250).point(lambda level: level or 255), transparency=255),
+    "turned": turned,
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("over", [(60, 40), (600, 400), (90, 40)])
+def test_a_mask_lies_on_its_image(decoder: Decoder, name: str, over: tuple[int, int]) -> None:
+    """It is scaled to the image, and cropped as that is: of 90×40, a square keeps the middle."""
+    decoded = decoder.reduced(MASKS[name](), 64, 64, Cancellation(), over)
+    assert decoded.size == (60, 40)
+    assert decoded.digest == digest(decode(MASKS[name](), LIMIT, "black"))
+    white = np.asarray(decoded.image.convert("L")) >= 128
+    [edge] = {int(row.sum()) for row in white}
+    assert white[:, :edge].all()
+    left, scale = (over[0] - over[1]) / 2, 64 / over[1]
+    assert edge == pytest.approx((over[0] / 3 - left) * scale, abs=1)
 
 
 def test_one_child_serves_one_call_after_the_other(decoder: Decoder) -> None:
@@ -145,7 +195,7 @@ def test_time_and_memory_have_limits() -> None:
     with Decoder(LIMIT, 1) as hasty, pytest.raises(BadPicture, match="too long to decode"):
         hasty.reduced(large(), 0, 0, Cancellation())
     with Decoder(1_000_000, PLENTY) as small:
-        small._max_pixels = LIMIT
+        small.max_pixels = LIMIT
         with pytest.raises(BadPicture, match=r"too much memory|damaged"):
             small.reduced(saved(Image.new("RGBA", (7000, 7000)), compress_level=1), 0, 0, Cancellation())
         assert small.reduced(saved(Image.new("RGB", (64, 64))), 0, 0, Cancellation()).size == (64, 64)
@@ -169,7 +219,9 @@ import sys, threading, time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 from PIL import Image
+
 import psutil
 from tintype.media.decoder import Decoder
 from tintype.media.network import Cancellation

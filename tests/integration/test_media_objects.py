@@ -21,7 +21,7 @@ from tests.stores import a_result
 from tintype.catalog.models import SD15_IMG2IMG
 from tintype.cli.storage import check_storage
 from tintype.errors import NotFound, StorageUnavailable
-from tintype.media.storage import Storage, open_storage
+from tintype.media.storage import Storage, Stored, open_storage
 from tintype.settings import Settings
 from tintype.store.db.records import Request
 
@@ -37,6 +37,27 @@ def storage() -> Iterator[ObjectStorage]:
 def kept(storage: ObjectStorage, kind: str, life: float = 100.0, patience: float = 60.0) -> Storage:
     own = Settings.of(**storage.settings, storage_patience=patience).storage
     return open_storage(own, Path("somewhere") / kind, life)
+
+
+def test_a_choice_is_made_among_all_objects(storage: ObjectStorage) -> None:
+    outputs = kept(storage, "chosen", life=0.0)
+    one, other = outputs.put(b"one", "png"), outputs.put(b"other", "png")
+    seen: dict[str, int] = {}
+
+    def choose(stored: Iterator[Stored]) -> list[str]:
+        seen.update((image.name, image.size) for image in stored)
+        return [one]
+
+    outputs.thin(choose)
+    assert (seen, outputs.missing_space()) == ({one: 3, other: 5}, 0)
+    lasting = kept(storage, "chosen", life=math.inf)
+    assert lasting.get(other) == b"other", "whatever its age"
+    with pytest.raises(NotFound):
+        lasting.get(one)
+    outputs.remove_all([other, UNKNOWN])
+    outputs.remove_all([])
+    with pytest.raises(NotFound):
+        lasting.get(other)
 
 
 @pytest.mark.parametrize("suffix", ["jpeg", "png", "webp", "gif", "bmp", "tiff", "in"])

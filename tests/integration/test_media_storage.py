@@ -8,12 +8,14 @@ import re
 import stat
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tintype.errors import NotFound, StorageUnavailable
-from tintype.media.storage import Files
+from tintype.media.storage import Files, Stored
 
 LIFE = 100.0
 
@@ -155,6 +157,38 @@ def test_what_is_needed_outlives_its_time(files: Files) -> None:
         files.get(needed)
     assert Files(folder, math.inf).get(needed) == b"needed"
     assert files.expire() == 1
+
+
+def test_a_choice_is_made_among_all_that_are_stored(files: Files) -> None:
+    old, new, kept = (files.put(data, "png") for data in (b"old", b"newer", b"kept"))
+    folder = files.path(old).parent
+    age(folder / old, LIFE + 1)
+    (folder / "README").write_text("nobody's")
+    stale = folder / ("a" * 32 + ".png.part")
+    stale.write_bytes(b"half")
+    age(stale, 3600)
+    seen: list[Stored] = []
+
+    def choose(stored: Iterator[Stored]) -> list[str]:
+        seen.extend(stored)
+        return [new]
+
+    files.thin(choose)
+    assert {one.name: one.size for one in seen} == {old: 3, new: 5, kept: 4}
+    assert sorted(seen)[0].name == old
+    assert {path.name for path in folder.iterdir()} == {old, kept, "README"}
+    files.remove_all([old, kept, new, "README"])
+    assert [path.name for path in folder.iterdir()] == ["README"]
+
+
+def test_a_disk_lacks_room_below_a_gibibyte_or_a_part_of_a_small_one(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Free bytes can't be had as one wants them: the system's answer is."""
+    for total, free, lacks in ((2**40, 2**30, 0), (2**40, 2**30 - 9, 9), (2**30, 2**25, round(0.05 * 2**30) - 2**25)):
+        disk = SimpleNamespace(total=total, free=free)
+        monkeypatch.setattr("tintype.media.storage.disk_usage", lambda _, disk=disk: disk)
+        assert files.missing_space() == lacks
 
 
 def test_to_discard_never_raises(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -19,10 +19,9 @@ from tintype.diffusion.memory.component import (
     LoadedComponent,
     Location,
     MemoryEstimate,
-    PassEstimate,
 )
-from tintype.diffusion.memory.device_memory import DeviceMemory, MemoryReport
-from tintype.diffusion.text import PromptCache, Text
+from tintype.diffusion.memory.device_memory import DeviceMemory
+from tintype.diffusion.text import Conditioning, PromptCache
 from tintype.errors import NoRoom
 from tintype.worker.requests import OVERDUE_AFTER, Admission
 
@@ -64,9 +63,13 @@ def add(where: DeviceMemory, name: str, size: int) -> LoadedComponent:
 
 
 @contextmanager
-def at_work(part: LoadedComponent, working: int = 0, rows: int = 1) -> Iterator[Any]:
-    with part.memory.lease(part, ForwardPass(part.key, "test", 1, 1, rows, working)):
-        yield part.module
+def at_work(part: LoadedComponent, working: int = 0) -> Iterator[Any]:
+    with part.memory.lease(passing(part, working)) as module:
+        yield module
+
+
+def passing(part: LoadedComponent, working: int, rows: int = 1, height: int = 64) -> ForwardPass:
+    return part.forward_pass("test", height, 64, rows, working)
 
 
 def use(*parts: LoadedComponent, working: int = 0) -> None:
@@ -76,12 +79,12 @@ def use(*parts: LoadedComponent, working: int = 0) -> None:
             assert part.location is Location.DEVICE
 
 
-def places(report: MemoryReport) -> dict[str, Location]:
-    return {name: place for name, _, place in report.components}
+def places(where: DeviceMemory) -> dict[str, Location]:
+    return {one.name: one.location for one in where.known.values()}
 
 
 def here(where: DeviceMemory) -> set[str]:
-    return {name for name, place in places(where.report()).items() if place is Location.DEVICE}
+    return {name for name, place in places(where).items() if place is Location.DEVICE}
 
 
 def test_the_one_needed_longest_ago_leaves_first() -> None:
@@ -93,7 +96,7 @@ def test_the_one_needed_longest_ago_leaves_first() -> None:
     assert here(store) == {"a", "c", "d"}
     use(b)
     assert here(store) == {"a", "b", "d"}
-    assert store.report().loads == 5
+    assert store.loads == 5
 
 
 def test_what_is_pinned_or_at_work_stays() -> None:
@@ -115,9 +118,9 @@ def test_what_is_pinned_or_at_work_stays() -> None:
 def test_components_that_nobody_can_ask_for_are_forgotten_once_they_have_left() -> None:
     store = memory(100)
     use(add(store, "a", 60))
-    assert places(store.report()) == {"a": Location.DEVICE}
+    assert places(store) == {"a": Location.DEVICE}
     use(add(store, "b", 60))
-    assert places(store.report()) == {"b": Location.DEVICE}
+    assert places(store) == {"b": Location.DEVICE}
 
 
 def test_equal_numbers_are_there_once() -> None:
@@ -125,7 +128,7 @@ def test_equal_numbers_are_there_once() -> None:
     assert add(store, "encoder", 60) is add(store, "encoder", 60)
     use(add(store, "encoder", 60))
     use(add(store, "encoder", 60))
-    assert (store.used, store.report().loads) == (60, 1)
+    assert (store.used, store.loads) == (60, 1)
 
 
 def test_a_pass_has_the_room_that_it_was_promised() -> None:
@@ -146,11 +149,11 @@ def test_what_leaves_waits_in_host_memory_and_then_only_on_disk() -> None:
     store = memory(30, host_budget=60, transfer=tracks)
     a, b, c, d = (add(store, name, 30) for name in "abcd")
     use(a, b, c)
-    assert places(store.report()) == {"a": Location.HOST, "b": Location.HOST, "c": Location.DEVICE, "d": Location.DISK}
+    assert places(store) == {"a": Location.HOST, "b": Location.HOST, "c": Location.DEVICE, "d": Location.DISK}
     use(d)
-    assert places(store.report()) == {"a": Location.DISK, "b": Location.HOST, "c": Location.HOST, "d": Location.DEVICE}
+    assert places(store) == {"a": Location.DISK, "b": Location.HOST, "c": Location.HOST, "d": Location.DEVICE}
     use(b)
-    assert places(store.report())["b"] is Location.DEVICE
+    assert places(store)["b"] is Location.DEVICE
     assert tracks.moves == ["+a", "-a", "+b", "-b", "+c", "-c", "+d", "-d", "+b"]
 
 
@@ -164,7 +167,7 @@ def test_what_comes_from_host_memory_is_not_dropped_for_what_leaves() -> None:
     for part in (a, b, c):
         part.build = lambda part=part: built.append(part.name) or part.name
     use(a)
-    assert places(store.report()) == {"a": Location.DEVICE, "b": Location.DISK, "c": Location.HOST}
+    assert places(store) == {"a": Location.DEVICE, "b": Location.DISK, "c": Location.HOST}
     use(c, a, c)
     assert built == []
 
@@ -226,10 +229,10 @@ def test_a_pass_that_runs_out_is_tried_again_without_the_others() -> None:
 
     use(idle)
     with pytest.raises(torch.OutOfMemoryError):
-        busy.run(ForwardPass(busy.key, "test", 1, 1, 1, 5), ran_out)
+        passing(busy, 5).run(ran_out)
     assert beside == [{"idle", "busy"}, {"busy"}]
     with pytest.raises(torch.OutOfMemoryError):
-        busy.run(ForwardPass(busy.key, "test", 1, 1, 1, 5), ran_out)
+        passing(busy, 5).run(ran_out)
     assert beside == [{"idle", "busy"}, {"busy"}, {"busy"}], "there was nothing that could have left"
     assert (busy.leases, store.used) == (0, 10)
 
@@ -242,19 +245,19 @@ def test_a_component_that_fails_to_load_is_not_there() -> None:
     assert (store.used, broken.leases, broken.location) == (0, 0, Location.DISK)
 
 
-def test_a_report_waits_for_no_load() -> None:
-    """The heart asks for it between two renewals of the leases: a load may take longer than those last."""
+def test_what_a_heartbeat_reports_waits_for_no_load() -> None:
+    """It is read between two renewals of the leases: a load may take longer than those last."""
     store = memory(100)
     with ThreadPoolExecutor(1) as heart:
 
         def build() -> str:
-            return str(heart.submit(store.report).result(timeout=5).used)
+            return str(heart.submit(lambda: store.used).result(timeout=5))
 
         use(add(store, "idle", 10))
         slow = store.component("slow", "slow", 10, build)
         with at_work(slow) as seen:
             assert seen == "10"
-    assert store.report().used == 20
+    assert store.used == 20
 
 
 def test_what_nobody_used_for_long_leaves() -> None:
@@ -292,80 +295,114 @@ def test_never_more_than_the_budget(seed: int) -> None:
     parts[0].pinned = True
     refused = 0
 
-    def work(depth: int) -> None:
+    def state() -> list[object]:
+        return [store.used, *((one.location, one.leases) for one in parts)]
+
+    def work(depth: int, around: int) -> None:
         nonlocal refused
         promised = dice.randint(0, 300)
-        part = dice.choice(parts)
+        before = state()
         try:
-            with at_work(part, promised, rows=promised):
+            with at_work(dice.choice(parts), promised):
                 held = sum(one.size for one in parts if one.location is Location.DEVICE)
-                assert held + promised <= store.used <= store.budget
+                assert held + around + promised == store.used <= store.budget
                 assert sum(one.size for one in parts if one.location is Location.HOST) <= store.host_budget
                 if depth:
-                    work(depth - 1)
+                    work(depth - 1, around + promised)
         except NoRoom:
             refused += 1
+            assert state() == before, "a refusal changes nothing"
 
     for _ in range(300):
-        work(dice.randint(0, 3))
+        work(dice.randint(0, 3), 0)
     assert refused
     assert store.peak <= store.budget
     assert parts[0].location is Location.DEVICE
     assert all(part.leases == 0 for part in parts)
 
 
-class Gauge:
-    """A meter that says what it is told to."""
+@pytest.mark.parametrize("seed", range(5))
+def test_what_may_start_finds_room_for_each_pass(seed: int) -> None:
+    """Random images, some with two denoisers, that begin when `Admission` says so; then their passes in any order."""
+    dice = random.Random(seed)
+    store = memory(1000, host_budget=300)
+    parts = [add(store, f"p{number}", dice.randint(50, 300)) for number in range(8)]
+    parts[0].pinned = True
+    admission = Admission(99, 99, Clock())
+    running: dict[str, MemoryEstimate] = {}
+    waited = began = 0
 
-    def __init__(self, *sizes: int | None) -> None:
-        self.sizes = list(sizes)
+    def some(*parts: LoadedComponent) -> tuple[ForwardPass, ...]:
+        return tuple(passing(part, dice.randint(0, 300)) for part in parts)
 
-    def start(self) -> None:
-        """Nothing to prepare."""
+    for id in map(str, range(300)):
+        kept = dice.sample(parts, dice.choice([1, 1, 2]))
+        own = MemoryEstimate(tuple(kept), some(*dice.sample(parts, 2)), some(*kept, dice.choice(parts)))
+        with suppress(NoRoom):  # not even alone
+            if admission.may_start(id, own):
+                running[id] = own
+                began += 1
+            else:
+                admission.leave(id)
+                waited += 1
+        if id in running:
+            for one in own.before:
+                one.run(str)
+            for part in kept:
+                store.acquire(part)
+        for _ in range(3 if running else 0):
+            dice.choice([one for each in running.values() for one in each.during]).run(str)
+        if running and dice.random() < 0.4:
+            ended = dice.choice([*running])
+            for part in running.pop(ended).denoisers:
+                store.release(part)
+            admission.leave(ended)
+    assert min(began, waited) > 50
+    assert store.peak <= store.budget
 
-    def stop(self) -> int | None:
-        return self.sizes.pop(0)
 
-
-def work(rows: int = 2, height: int = 64) -> ForwardPass:
-    return ForwardPass("unet", "denoise", height, 64, rows, 1000)
+def measured(*sizes: int | None) -> LoadedComponent:
+    """A component whose passes are measured to take these bytes, one after the other."""
+    said = iter(sizes)
+    return add(memory(10**6, activation=ActivationMemory(lambda: lambda: next(said))), "unet", 0)
 
 
 def test_a_pass_is_measured_a_few_times_and_the_largest_counts() -> None:
-    activation = ActivationMemory(Gauge(70, 100, 90))
-    assert activation.expect(work()) == 1000
+    unet = measured(70, 100, 90)
+    assert passing(unet, 1000, 2).activation == 1000
     for _ in range(MEASURED + 2):
-        with activation.measured(work()):
+        with unet.memory.activation.measured(passing(unet, 1000, 2)):
             pass
-    assert activation.expect(work()) == round(100 * SLACK)
-    assert activation.expect(work(rows=8)) == round(400 * SLACK), "in proportion to the rows"
-    assert activation.expect(work(height=128)) == 1000, "another size has not been measured"
+    assert passing(unet, 1000, 2).activation == round(100 * SLACK)
+    assert passing(unet, 1000, 8).activation == round(400 * SLACK), "in proportion to the rows"
+    assert passing(unet, 1000, 2, height=128).activation == 1000, "another size has not been measured"
 
 
 def test_a_failed_pass_and_the_first_after_a_load_teach_nothing() -> None:
-    activation = ActivationMemory(Gauge(None, 5))
-    activation.just_loaded.add("unet")
-    with activation.measured(work()):
+    unet = measured(None, 5)
+    unet.just_loaded = True
+    one, activation = passing(unet, 1000), unet.memory.activation
+    with activation.measured(one):
         pass
-    with pytest.raises(RuntimeError), activation.measured(work()):
+    with pytest.raises(RuntimeError), activation.measured(one):
         raise RuntimeError
-    assert activation.expect(work()) == 1000
-    with activation.measured(work()):
+    assert passing(unet, 1000).activation == 1000
+    with activation.measured(one):
         pass
-    assert activation.expect(work()) == 1000, "nothing could be told"
-    with activation.measured(work()):
+    assert passing(unet, 1000).activation == 1000, "nothing could be told"
+    with activation.measured(one):
         pass
-    assert activation.expect(work()) == round(5 * SLACK)
+    assert passing(unet, 1000).activation == round(5 * SLACK)
 
 
-def estimate(kept: LoadedComponent, working: int, *before: PassEstimate) -> MemoryEstimate:
-    return MemoryEstimate(kept, before, (PassEstimate(kept, working),))
+def estimate(kept: LoadedComponent, working: int, *before: ForwardPass) -> MemoryEstimate:
+    return MemoryEstimate((kept,), before, (passing(kept, working),))
 
 
 def test_an_encoder_need_not_fit_beside_the_denoiser_that_comes_after_it() -> None:
     store = memory(100)
     encoder, denoiser = add(store, "encoder", 70), add(store, "denoiser", 60)
-    own = estimate(denoiser, 30, PassEstimate(encoder, 10))
+    own = estimate(denoiser, 30, passing(encoder, 10))
     assert own.fits()
     assert not own.fits([estimate(add(store, "other", 30), 0)]), "no room for the encoder beside what is under way"
     assert not estimate(denoiser, 50).fits()
@@ -374,15 +411,15 @@ def test_an_encoder_need_not_fit_beside_the_denoiser_that_comes_after_it() -> No
 def test_a_component_of_another_memory_takes_none_of_this_one() -> None:
     device, host = memory(100), memory(50)
     t5, denoiser = add(host, "t5", 40), add(device, "denoiser", 90)
-    assert estimate(denoiser, 10, PassEstimate(t5, 10)).fits()
-    assert not estimate(denoiser, 10, PassEstimate(t5, 20)).fits()
+    assert estimate(denoiser, 10, passing(t5, 10)).fits()
+    assert not estimate(denoiser, 10, passing(t5, 20)).fits()
 
 
 def test_a_later_need_of_those_under_way_counts() -> None:
     """The decoder's room, which a picture under way will need, is not given away."""
     store = memory(100)
     one, other, vae = add(store, "one", 40), add(store, "other", 40), add(store, "vae", 10)
-    running = MemoryEstimate(one, (), (PassEstimate(one, 0), PassEstimate(vae, 20)))
+    running = MemoryEstimate((one,), (), (passing(one, 0), passing(vae, 20)))
     assert estimate(other, 10).fits()
     assert not estimate(other, 10).fits([running])
 
@@ -441,8 +478,8 @@ def test_a_large_one_that_gives_up_holds_nobody_up() -> None:
     assert admission.may_start("1", estimate(small, 10))
 
 
-def encoded(value: float) -> Text:
-    return Text(torch.full((1, 4, 4), value))
+def encoded(value: float) -> Conditioning:
+    return Conditioning(torch.full((1, 4, 4), value))
 
 
 def test_prompts_are_kept_up_to_a_size_and_the_oldest_forgotten() -> None:

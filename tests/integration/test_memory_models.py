@@ -20,12 +20,10 @@ from tintype.diffusion.memory.component import (
     MEASURED,
     SLACK,
     ActivationMemory,
-    ForwardPass,
     Location,
-    ProcessMeter,
     meter,
 )
-from tintype.diffusion.memory.device_memory import DeviceMemory, Memory, available, free_on_host, margin, open_memory
+from tintype.diffusion.memory.device_memory import DeviceMemory, available, free_on_host, margin, open_memory
 from tintype.diffusion.memory.transfer import CudaTransfer, _replace
 from tintype.diffusion.text import PromptCache
 from tintype.engine import Engine
@@ -46,8 +44,8 @@ def folders(weights: Path) -> dict[str, WeightsSpec]:
 def models(
     folders: dict[str, WeightsSpec], budget: int | None = None, dtype: str = "float32", **more: Any
 ) -> ModelPool:
-    only = DeviceMemory(2**40 if budget is None else budget)
-    return ModelPool("cpu", dtype, 32, folders, memory=Memory(only, only), **more)
+    memory = DeviceMemory(2**40 if budget is None else budget)
+    return ModelPool("cpu", dtype, 32, folders, memory=memory, **more)
 
 
 def test_pictures_are_the_same_to_the_bit_after_their_weights_have_left(folders: dict[str, WeightsSpec]) -> None:
@@ -58,10 +56,9 @@ def test_pictures_are_the_same_to_the_bit_after_their_weights_have_left(folders:
     for _ in range(2):
         for (spec, job), picture in zip(wanted, expected, strict=True):
             assert torch.equal(pixels(tight.get(spec).family, job), picture)
-    report = tight.memory.device.report()
-    assert report.peak <= 6 * MEGABYTE
-    assert (roomy.memory.device.report().loads, len(report.components)) == (7, 7)
-    assert report.loads > 10
+    assert tight.memory.peak <= 6 * MEGABYTE
+    assert (roomy.memory.loads, len(tight.memory.known)) == (7, 7)
+    assert tight.memory.loads > 10
 
 
 def test_the_sd3_family_shares_its_encoders_and_autoencoder() -> None:
@@ -69,7 +66,7 @@ def test_the_sd3_family_shares_its_encoders_and_autoencoder() -> None:
     base, turbo = (built_in.load(spec).family for spec in (SD3_MEDIUM_IMG2IMG, SD35_TURBO_TXT2IMG))
     assert base.components[:-1] == turbo.components[:-1]
     assert base.denoiser is not turbo.denoiser
-    used = built_in.memory.device.used
+    used = built_in.memory.used
     assert used == sum(part.size for part in {*base.components, *turbo.components})
     assert used < 0.9 * sum(part.size for part in (*base.components, *turbo.components))
 
@@ -81,11 +78,11 @@ def test_the_second_copy_of_a_model_in_float32_can_leave_too(folders: dict[str, 
     pixels(exact.family, SD15_JOB)
     assert usual.family.denoiser.location is Location.DISK
     assert torch.equal(pixels(usual.family, SD15_JOB), picture)
-    assert tight.memory.device.peak <= 5 * MEGABYTE
+    assert tight.memory.peak <= 5 * MEGABYTE
 
 
 def test_a_pinned_model_stays_and_what_has_no_room_beside_it_is_refused(folders: dict[str, WeightsSpec]) -> None:
-    tight = models(folders, 7 * MEGABYTE)
+    tight = models(folders, 6 * MEGABYTE)
     tight.pin([SD3_MEDIUM_IMG2IMG])
     assert tight.load(SD3_MEDIUM_IMG2IMG).warm
     with pytest.raises(NoRoom, match="GB of memory, and"):
@@ -98,10 +95,9 @@ def test_a_pinned_model_stays_and_what_has_no_room_beside_it_is_refused(folders:
 def test_the_report_adds_up(folders: dict[str, WeightsSpec]) -> None:
     own = models(folders)
     old, new = own.load(SD15_IMG2IMG), own.get(SD3_MEDIUM_IMG2IMG)
-    said = own.memory.device.report()
-    here = [size for _, size, place in said.components if place is Location.DEVICE]
-    assert said.used == said.peak == sum(here) == sum(part.size for part in old.family.components)
-    assert len(said.components) == len(old.family.components) + len(new.family.components)
+    here = [one.size for one in own.memory.known.values() if one.location is Location.DEVICE]
+    assert own.memory.used == own.memory.peak == sum(here) == sum(part.size for part in old.family.components)
+    assert len(own.memory.known) == len(old.family.components) + len(new.family.components)
     assert (old.warm, new.warm, own.warm()) == (True, False, {SD15_IMG2IMG.slug})
 
 
@@ -180,7 +176,7 @@ def test_a_picture_that_never_fits_fails_by_itself(sd3: Family, monkeypatch: pyt
 
 def test_what_would_not_fit_by_prediction_is_not_tried(folders: dict[str, WeightsSpec]) -> None:
     """16 rows by 16 pictures: as the first guess goes, 3 MB have room for few of them at a time."""
-    tight = models(folders, 5 * MEGABYTE)
+    tight = models(folders, 3 * MEGABYTE)
     wanted = jobs(*[1.0] * 16)
     family = tight.get(SD3_MEDIUM_IMG2IMG).family
     engine = Engine(max_rows=16)
@@ -193,7 +189,7 @@ def test_what_would_not_fit_by_prediction_is_not_tried(folders: dict[str, Weight
     for one, alone in zip(together, draw(models(folders).get(SD3_MEDIUM_IMG2IMG).family, *wanted), strict=True):
         assert_same(one, alone)
     assert engine.forward_passes > 4
-    assert tight.memory.device.peak <= 5 * MEGABYTE
+    assert tight.memory.peak <= 3 * MEGABYTE
     assert family.denoiser.leases == 0
 
 
@@ -222,31 +218,28 @@ def test_a_prompt_is_encoded_once_and_its_encoders_are_not_needed_again(
 
 
 def test_what_was_measured_is_known_after_a_restart(tmp_path: Path) -> None:
-    class Gauge:
-        def start(self) -> None: ...
-
-        def stop(self) -> int:
-            return 1000
-
-    kind, file = ForwardPass("unet", "denoise", 64, 64, 2, 5), tmp_path / "memory.json"
-    activation = ActivationMemory(Gauge(), file)
+    key, file = ("unet", "denoise", 64, 64, 2), tmp_path / "memory.json"
+    activation = ActivationMemory(lambda: lambda: 1000, file)
+    unet = DeviceMemory(activation=activation).component("unet", "unet", 0, object)
     for _ in range(MEASURED):
-        with activation.measured(kind):
+        with activation.measured(unet.forward_pass(*key[1:], guess=5)):
             pass
-    assert ActivationMemory(None, file).expect(kind) == round(1000 * SLACK)
-    file.write_text("[[3]]")
-    assert ActivationMemory(None, file).expect(kind) == 5
+    assert file.read_text() == '[[["unet", "denoise", 64, 64, 2], 1000]]', "as earlier versions wrote and read it"
+    assert ActivationMemory(None, file).expect(key, 5) == round(1000 * SLACK)
+    for other in ("[[3]]", '[[["unet"], 3]]', "{"):
+        file.write_text(other)
+        assert ActivationMemory(None, file).expect(key, 5) == 5
 
 
 def test_the_process_s_own_peak_is_seen() -> None:
-    gauge = meter(torch.device("cpu"))
-    assert isinstance(gauge, ProcessMeter)
-    gauge.start()
+    measure = meter(torch.device("cpu"))
+    assert measure
+    stop = measure()
     torch.ones(64 * MEGABYTE, dtype=torch.uint8)
-    assert 60 * MEGABYTE < (gauge.stop() or 0) < 200 * MEGABYTE
-    gauge.start()
+    assert 60 * MEGABYTE < (stop() or 0) < 200 * MEGABYTE
+    stop = measure()
     torch.ones(64, dtype=torch.uint8)
-    assert gauge.stop() is None
+    assert stop() is None
 
 
 def test_what_is_free_is_the_budget_less_a_margin() -> None:
@@ -255,10 +248,10 @@ def test_what_is_free_is_the_budget_less_a_margin() -> None:
     half = free_on_host() / 2 / psutil.virtual_memory().total
     allowed = int(half * psutil.virtual_memory().total)
     assert available(cpu, half) == allowed - margin(allowed), "a share is of all there is, not of what is free"
-    assert open_memory(cpu, None, share=half).device.budget == available(cpu, half)
-    assert open_memory(cpu, 100, share=half).device.budget == 100
+    assert open_memory(cpu, None, share=half).budget == available(cpu, half)
+    assert open_memory(cpu, 100, share=half).budget == 100
     own = open_memory(torch.device("cpu"), 100, set_aside=30)
-    assert (own.device.budget, own.host) == (70, own.device)
+    assert (own.budget, own.cpu) == (70, own)
 
 
 def test_moving_changes_where_weights_are_and_nothing_else() -> None:

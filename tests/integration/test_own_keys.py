@@ -16,6 +16,7 @@ from tests.acceptance.test_http_helpers import refused
 from tests.databases import Databases, statements
 from tests.integration.website import Website, serving
 
+from tintype.catalog.limits import LIMITS
 from tintype.cli.startup import first_key
 
 OLD, NEW = "sd1.5-img2img", "sd3-med-img2img"
@@ -79,8 +80,17 @@ def test_a_bootstrap_key_that_does_not_work_is_not_ignored_in_silence(site: Webs
     assert secret not in str(lines)
 
 
+def test_a_later_start_says_where_keys_come_from(site: Website, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = site.own.runtime.settings.replace(data=Path("/my data"))
+    first_key(site.own.store, settings, "http://here")
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("Open http://here in a browser. Lost the key?")
+    assert "`tintype keys create --name me --operator --data '/my data'`" in line
+
+
 def test_a_key_is_made_shown_once_used_and_revoked(site: Website, http: httpx2.Client) -> None:
-    wanted = {"name": "laptop", "models": [OLD], "spend_cap": 0.5, "rpm": 6, "max_pixels": 10**6, "expires_in": 3600}
+    limits = {"spend_cap": 0.5, "rpm": 6, "max_pixels": 10**6, "daily_spend": 0.25, "daily_requests": 9}
+    wanted = {"name": "laptop", "models": [OLD], **limits, "expires_in": 3600}
     key, secret = made(http, **wanted)
     assert {name: key[name] for name in wanted.keys() & key.keys()} == {
         name: value for name, value in wanted.items() if name != "expires_in"
@@ -127,7 +137,7 @@ def test_none_is_made_that_may_do_more(
     assert key["may_change"]
 
 
-@pytest.mark.parametrize("limit", ["spend_cap", "rpm", "concurrency", "max_queued"])
+@pytest.mark.parametrize("limit", [limit.name for limit in LIMITS.values() if limit.scope != "request"])
 def test_a_limit_that_another_key_would_add_to_lets_a_key_manage_only_itself(
     site: Website, account: str, http: httpx2.Client, limit: str
 ) -> None:
@@ -187,7 +197,8 @@ def test_an_operator_can_keep_it_to_himself(tmp_path: Path) -> None:
         ("name", ""), ("name", "a\x00b"), ("name", "x" * 81), ("models", []), ("models", ["no-such"]), ("models", OLD),
         ("rpm", "1_0"), ("expires_in", "１０"), ("expires_in", True), ("spend_cap", "nan"), ("test", 1), ("rpm", [1]),
         ("read_only", "yes"), ("expires_in", 0), ("expires_in", 1e300), ("spend_cap", -1), ("spend_cap", 1e400),
-        ("rpm", 0), ("rpm", True), ("concurrency", 1.5), ("max_pixels", 10**12),
+        ("rpm", 0), ("rpm", True), ("daily_requests", 0), ("daily_spend", -0.1), ("concurrency", 1.5),
+        ("max_pixels", 10**12),
     ],
 )  # fmt: skip
 def test_what_cannot_be_a_key_is_refused_in_words(http: httpx2.Client, name: str, value: object) -> None:
@@ -198,9 +209,8 @@ def test_what_cannot_be_a_key_is_refused_in_words(http: httpx2.Client, name: str
 
 
 def test_what_is_null_is_not_limited(http: httpx2.Client) -> None:
-    limits = ("models", "expires_in", "spend_cap", "rpm", "concurrency", "max_queued", "max_pixels")
-    key, _ = made(http, name="free", **dict.fromkeys(limits))
-    assert {key["rpm"], key["concurrency"], key["max_queued"], key["spend_cap"], key["models"]} == {None}
+    key, _ = made(http, name="free", **dict.fromkeys(("models", "expires_in", *LIMITS)))
+    assert {key[name] for name in ("models", *LIMITS)} == {None}
 
 
 def test_a_key_from_a_form(http: httpx2.Client) -> None:

@@ -20,15 +20,20 @@ from torch.nn.attention import SDPBackend
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.core import ImageSpec
-from tintype.diffusion.compile import MAX_SHAPES, CompileCache, CompiledCopy, pick_run
+from tintype.diffusion import compile as compile_module
+from tintype.diffusion.compile import MAX_SHAPES, CompileCache, CompiledCopy, pick_run, run_eagerly
 from tintype.diffusion.cuda_graphs import ROUNDS, CudaGraph, pick_attention
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.memory.component import run_eagerly
+from tintype.diffusion.openvino import OpenVinoCache
 from tintype.diffusion.sd3 import SD3
 from tintype.engine import Engine
 from tintype.worker.models import ModelPool
 
-SAMPLERS = {"sd15": {"sampler": "Euler"}, "sd3": {"sampler": "euler", "schedule": "normal"}}
+SAMPLERS = {
+    "sd15": {"sampler": "Euler"},
+    "sdxl": {"sampler": "Euler"},
+    "sd3": {"sampler": "euler", "schedule": "normal"},
+}
 TOLERANCE = 1e-4
 MATH, FLASH = SDPBackend.MATH, SDPBackend.FLASH_ATTENTION
 
@@ -97,7 +102,11 @@ def deep(folder: Callable[..., Path], load: Callable[..., Family]) -> Family:
     return load("sd3", folder("deep", "sd3", transformer=blocks))
 
 
-@pytest.mark.parametrize(("name", "fixture", "compiled"), [("sd15", "sd15", 1), ("sd3", "deep", 2)])
+@pytest.mark.parametrize(
+    ("name", "fixture", "compiled"),
+    # SDXL's UNet is SD 1.5's with more inputs.
+    [pytest.param("sd15", "sd15", 1, marks=pytest.mark.nightly), ("sdxl", "sdxl", 1), ("sd3", "deep", 2)],
+)
 def test_requests_run_eagerly_until_it_is_prepared(
     request: pytest.FixtureRequest, preparer: CompileCache, compiler: Compiler, name: str, fixture: str, compiled: int
 ) -> None:
@@ -219,9 +228,19 @@ def test_a_twin_has_its_originals_weights_wherever_they_go() -> None:
         gc.enable()
 
 
-@pytest.mark.parametrize("how", ["off", "auto", "graphs"])
+@pytest.mark.parametrize("how", ["off", "graphs"])
 def test_on_the_cpu_nothing_is_prepared_unless_asked_for(how: Any) -> None:
     assert pick_run(how, torch.device("cpu")) is run_eagerly
+
+
+def test_openvino_is_for_cpus_and_in_auto_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for how in ("openvino", "auto"):
+        run = pick_run(how, torch.device("cpu"))
+        assert isinstance(run, OpenVinoCache)
+        run.close()
+    assert not isinstance(pick_run("openvino", torch.device("cuda")), OpenVinoCache)
+    monkeypatch.setattr(compile_module, "find_spec", lambda _: None)
+    assert pick_run("auto", torch.device("cpu")) is run_eagerly
 
 
 def test_a_model_s_passes_are_prepared_where_the_operator_says_so(weights: Path) -> None:

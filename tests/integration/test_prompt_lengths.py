@@ -24,6 +24,7 @@ from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.loading import open_tokenizer
 from tintype.diffusion.text import T5Encoder
+from tintype.families.sd3 import CLIP_L
 from tintype.worker.plan import unread_text
 
 #: The toys' tokenizer makes a token of every letter.
@@ -75,7 +76,7 @@ PIECES = st.sampled_from([*PLAIN, "fox", "the ", "photograph", "ing", "ab" * 40,
 def clip() -> Any:
     """The built-in weights' own: of words and parts of words."""
     checkpoint = Checkpoint(builtin_weights("sd3"), "sd3")
-    return open_tokenizer(checkpoint, "tokenizer")
+    return open_tokenizer(checkpoint, CLIP_L)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_of_the_longest_prompt_there_is_little_is_tokenized(
     sd15: Family, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     looked_at: list[int] = []
-    tokenizer = sd15.clip.tokenizer  # type: ignore[attr-defined]
+    tokenizer = sd15.clips[0].tokenizer  # type: ignore[attr-defined]
 
     class Counting:
         model_max_length = tokenizer.model_max_length
@@ -125,8 +126,8 @@ def test_of_the_longest_prompt_there_is_little_is_tokenized(
             looked_at.append(len(texts if isinstance(texts, str) else texts[0]))
             return tokenizer(texts, **how)
 
-    monkeypatch.setattr(sd15.clip, "tokenizer", Counting())  # type: ignore[attr-defined]
-    ids, _ = encoders.tokenize(sd15.clip.tokenizer, text, 77, torch.device("cpu"))  # type: ignore[attr-defined]
+    monkeypatch.setattr(sd15.clips[0], "tokenizer", Counting())  # type: ignore[attr-defined]
+    ids, _ = encoders.tokenize(sd15.clips[0].tokenizer, text, 77)  # type: ignore[attr-defined]
     said = unread_text(sd15, orders(prompt=text, negative_prompt=""))
     assert sum(looked_at) == 4 * encoders.WINDOW
     monkeypatch.undo()

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import delete
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import refused
 from tests.integration.website import Website, serving
@@ -18,7 +17,6 @@ from tests.object_storage import object_storage
 from tests.small_disk import small_disk
 
 from tintype.errors import StoreUnavailable
-from tintype.store.db.tables import samples
 
 PARTS = ("worker", "database", "storage", "stopping", "paused")
 ALL_WELL = (True, True, True, False, False)
@@ -50,8 +48,14 @@ def parts(answer: httpx2.Response) -> tuple[bool | None, ...]:
 
 def missing(http: httpx2.Client, words: str, path: str = "/ready") -> tuple[bool | None, ...]:
     """What is said once these words are."""
-    until(lambda: words in http.get(path).json().get("error", ""))
-    answer = http.get(path)
+    answers: list[httpx2.Response] = []
+
+    def said() -> bool:
+        answers.append(http.get(path))
+        return words in answers[-1].json().get("error", "")
+
+    until(said)
+    answer = answers[-1]
     assert (answer.status_code, answer.headers["x-should-retry"]) == (503, "true")
     assert int(answer.headers["retry-after"]) > 0
     return parts(answer)
@@ -105,14 +109,11 @@ def test_a_database_without_room_is_told_from_a_storage_without(tmp_path: Path) 
         with serving(data, database_url=url, **PATIENT) as site, site.http() as http:
             site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
             until(lambda: http.get("/ready").is_success)
-            with site.own.store.db.write() as tx:  # as at the next ten seconds
-                tx.execute(delete(samples))
-            disk.fill()
-            with pytest.raises(StoreUnavailable):
-                site.own.runtime.readiness.keep_samples()
-            assert missing(http, "its database is away, or takes no writes") == (None, False, True, False, False)
-            assert missing(http, "its database", "/ready?web") == (None, False, True, False, False)
-            disk.free()
+            with disk.full(site.own.store.db):
+                with pytest.raises(StoreUnavailable):
+                    site.own.runtime.readiness.keep_samples(force=True)
+                assert missing(http, "its database is away, or takes no writes") == (None, False, True, False, False)
+                assert missing(http, "its database", "/ready?web") == (None, False, True, False, False)
             until(lambda: http.get("/ready").is_success)
 
 
@@ -124,11 +125,10 @@ def test_a_change_that_was_refused_tells_at_once(tmp_path: Path) -> None:
             site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
             site.own.runtime.readiness.keep_samples(force=True)
             until(lambda: http.get("/ready").is_success)
-            disk.fill()
-            with pytest.raises(StoreUnavailable):
-                site.own.store.accounts.create("x" * 100_000, 1)
-            assert missing(http, "its database is away, or takes no writes", "/ready?web")[1] is False
-            disk.free()
+            with disk.full(site.own.store.db):
+                with pytest.raises(StoreUnavailable):
+                    site.own.store.accounts.create("x" * 100_000, 1)
+                assert missing(http, "its database is away, or takes no writes", "/ready?web")[1] is False
             until(lambda: http.get("/ready?web").is_success)
 
 

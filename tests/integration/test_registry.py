@@ -13,11 +13,10 @@ from click.testing import CliRunner
 from tests.integration.website import serving
 
 from tintype.catalog.modelfile import ModelEntry, ModelsFile, extend
-from tintype.catalog.models import MODELS
-from tintype.catalog.sources import SOURCES
-from tintype.checkpoints.weights import Lora, WeightsSpec
+from tintype.catalog.models import MODELS, SOURCES
+from tintype.checkpoints.weights import Lora, WeightsSpec, builtin_weights
 from tintype.cli import tintype
-from tintype.errors import ConfigurationInvalid
+from tintype.errors import ConfigurationInvalid, InvalidParameter
 from tintype.hub.folder import format_size
 from tintype.hub.registry import Registry, build_registry
 from tintype.settings import Settings
@@ -54,20 +53,29 @@ def test_without_a_file_every_model_has_the_built_in_weights(tmp_path: Path) -> 
     assert (dict(registry.catalogue), registry.weights, registry.missing) == (dict(MODELS), {}, {})
 
 
+def test_weights_have_one_fingerprint_wherever_they_are_named(tmp_path: Path) -> None:
+    names = {slug: build_registry(Settings.of(data=tmp_path)).fingerprint(slug) for slug in (OLD, SD3, TEXT)}
+    assert names[OLD] == builtin_weights("sd15").fingerprint
+    assert len({*names.values()}) == 3
+    registry = built(tmp_path, f'[models."{OLD}"]\nfolder = "away"\n')
+    assert registry.fingerprint(OLD) == registry.identities[OLD], "they are on other machines"
+
+
 def test_paths_count_from_the_models_file(places: Path) -> None:
     registry = built(
         places,
         f'[models."{OLD}"]\nfolder = "sd15"\nvae = "vae.safetensors"\nprediction = "v_prediction"\n'
+        'components = {unet = "one.safetensors"}\n'
         'loras = ["style.safetensors", {file = "style.safetensors", scale = 0.5}]\n'
         f'[models.{SD3}]\nfile = "one.safetensors"\ntext_encoders = ["clip_l.safetensors"]\ntokenizers = "tokenizers"\n'
         't5 = "none"\npin = true\nkeep_alive = 60\navailable_loras = {style = "style.safetensors"}',
     )
     style = places / "style.safetensors"
-    assert registry.weights == {
+    assert {slug: registry.weights[slug] for slug in (OLD, SD3)} == {
         OLD: WeightsSpec(
             places / "sd15",
             loras=(Lora(style), Lora(style, 0.5)),
-            components=(("vae", places / "vae.safetensors"),),
+            components=(("vae", places / "vae.safetensors"), ("unet", places / "one.safetensors")),
             prediction="v_prediction",
         ),
         SD3: WeightsSpec(
@@ -218,8 +226,52 @@ def test_an_operator_s_price_is_the_environment_s_then_the_file_s(tmp_path: Path
     assert (rows["quick"]["price"], rows["quick"]["price_per"]) == (2.0, "second")
     helped = runner.invoke(tintype, ["generate", "quick", "--help"])
     assert "Small and quick." in helped.stdout
+    missing = CliRunner().invoke(tintype, ["generate", "quick", "--data", str(tmp_path)])
+    assert "--prompt: required; `tintype generate quick --help` has an example" in str(
+        missing.exception or missing.output
+    )
     named = CliRunner().invoke(tintype, ["generate", "quick", "--prompt", "x", "--data", str(tmp_path), "--width", "7"])
     assert "allowed: one of 64, 128" in str(named.exception)
+
+
+@pytest.mark.parametrize(("slug", "base"), [(slug, one.weights_of) for slug, one in MODELS.items() if one.weights_of])
+def test_models_that_share_weights_have_the_same_wherever_they_are_from(slug: str, base: str, places: Path) -> None:
+    named = f'[models."{base}"]\nfolder = "sd15"\nloras = ["late.safetensors"]\n'
+    found = built(places, named)
+    assert found.missing[slug] == found.missing[base], "no others replace them"
+    (places / "late.safetensors").write_bytes(b"x")
+    found, lora = built(places, named), Lora(places / "late.safetensors")
+    assert found.weights[slug] == found.weights[base] == WeightsSpec(places / "sd15", (lora,))
+    found = built(places, f'{named}[models."{slug}"]\nfolder = "other"\n')
+    assert found.weights[slug] == WeightsSpec(places / "other")
+
+
+XL = "sdxl1.0-txt2img"
+
+
+def test_a_refiner_s_weights_let_callers_ask_for_it(places: Path) -> None:
+    (places / "refiner").mkdir()
+    (places / "refiner.safetensors").write_bytes(b"x")
+    folders = built(places, f'[models."{XL}"]\nfolder = "other"\nrefiner = "refiner"')
+    assert folders.weights[XL] == WeightsSpec(places / "other", refiner=WeightsSpec(places / "refiner"))
+    asked = {**MODELS[XL].example, "refiner": True, "high_noise_fraction": 0.6, "strength": 0.3}
+    params = folders.served.find(XL).parse(asked).params
+    assert (params.refiner, params.high_noise_fraction, params.refiner_strength, params.strength) == (True, 0.6, 0.3, 1)
+    keys = 'file = "one.safetensors"\ntokenizers = "tokenizers"\nrefiner = "refiner.safetensors"'
+    files = built(places, f'[models."{XL}"]\n{keys}')
+    shared = (("tokenizers", places / "tokenizers"),)
+    expected = WeightsSpec(places / "refiner.safetensors", components=shared)
+    assert files.weights[XL].refiner == expected, "a file has none of its own"
+    gone = built(places, f'[models."{XL}"]\nfolder = "other"\nrefiner = "nowhere"')
+    assert gone.missing[XL].startswith(f"no such file or folder: {places / 'nowhere'}")
+
+
+def test_a_refiner_that_nobody_could_ask_for_is_refused(places: Path) -> None:
+    for slug in ("sdxl-img2img", OLD):
+        with pytest.raises(ConfigurationInvalid, match=r"\.refiner: .* takes none; leave refiner out"):
+            built(places, f'[models."{slug}"]\nrefiner = "other"')
+    with pytest.raises(InvalidParameter, match="allowed: false, as no weights for the refiner are here"):
+        MODELS[XL].parse({**MODELS[XL].example, "refiner": True})
 
 
 def test_the_documentation_s_examples_are_understood() -> None:
@@ -227,8 +279,8 @@ def test_the_documentation_s_examples_are_understood() -> None:
     examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     assert len(examples) >= 4
     for example in examples:
-        entries = ModelsFile(**tomllib.loads(example)).models
-        assert entries.keys() <= extend(MODELS, entries).keys()
+        file = ModelsFile(**tomllib.loads(example))
+        assert file.models.keys() <= extend(MODELS, file).keys()
     keys = {key for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for key in re.findall(r"`(\w+)`", row)}
     assert keys >= ModelEntry.model_fields.keys()
 

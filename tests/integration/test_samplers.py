@@ -10,22 +10,19 @@ from itertools import product
 import pytest
 import torch
 
-from tintype.catalog.parameters import SAMPLER_ALIASES
-from tintype.catalog.parameters import SAMPLERS as PROMISED
 from tintype.diffusion import samplers
 from tintype.diffusion.image_state import Answer
-from tintype.diffusion.samplers import SAMPLERS, find_sampler, other_samplers
-from tintype.diffusion.samplers.spec import Noise, SamplerSpec, noise_stream, plan
+from tintype.diffusion.samplers import find_sampler, other_samplers
+from tintype.diffusion.samplers.schedulers import Schedulers
+from tintype.diffusion.samplers.spec import Noise, count, generator, noise_stream, plan, start
 from tintype.diffusion.samplers.unipc import LAST
 from tintype.diffusion.schedules import SCHEDULES, Epsilon, Flow, Parameterization
+from tintype.samplers import SAMPLERS, SCHEDULERS, SamplerSpec
 
 FLOW, EPSILON = Flow(3.0), Epsilon()
 #: One name for each method: several names are the same one.
-METHODS = [name for name, method in SAMPLERS.items() if name == next(n for n in SAMPLERS if SAMPLERS[n] == method)]
-STOCHASTIC = [
-    "euler_ancestral", "euler_ancestral_pp", "euler_ancestral_cfg_pp", "ddpm", "lcm", "dpm_2_ancestral",
-    "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde",
-]  # fmt: skip
+METHODS = list({(method.run, method.guidance_factor): name for name, method in reversed(SAMPLERS.items())}.values())
+STOCHASTIC = [name for name in METHODS if SAMPLERS[name].stochastic]
 #: Those that leave the noise of the last sigma above 0.
 NOISY = {"dpm_fast", "dpm_adaptive"}
 #: Data ~ N(MEAN, SPREAD²): then x(s) = alpha MEAN + sqrt(alpha² SPREAD² + s²) z all along the way.
@@ -58,7 +55,7 @@ def run(
 ) -> tuple[torch.Tensor, list[float]]:
     """The sampler's end, and the levels at which it asked."""
     asked = []
-    sampler = method.start(x, levels, space, noise)
+    sampler = start(method, x, levels, space, noise)
     answer = None
     while True:
         try:
@@ -168,7 +165,7 @@ def test_every_combination_is_finite_and_counted(name: str, wishes: Sequence[tup
         assert made.isfinite().all(), here
         assert made.abs().max() < 100, here
         if method.evaluations is not None:
-            assert method.count(levels, FLOW) == len(asked), here
+            assert count(method, levels, FLOW) == len(asked), here
         draws = 2 if name.startswith("dpmpp_sde") else 1
         assert len(drawn) == (draws * (len(levels) - 2) if name in STOCHASTIC else 0), here
 
@@ -179,7 +176,7 @@ def test_dpm_adaptives_evaluations_are_nearly_foreseen(schedule: str, steps: int
     method = SAMPLERS["dpm_adaptive"]
     levels = plan(method, schedule, steps, 1.0, FLOW)
     _, asked = run(method, levels, normal(1, 4, 8, 8), FLOW)
-    assert abs(method.count(levels, FLOW) - len(asked)) <= 6
+    assert abs(count(method, levels, FLOW) - len(asked)) <= 6
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -199,7 +196,7 @@ def test_no_steps_change_nothing(name: str) -> None:
     made, asked = run(SAMPLERS[name], [0.0], x, FLOW)
     assert made is x
     assert asked == []
-    assert SAMPLERS[name].count([0.0], FLOW) == 0
+    assert count(SAMPLERS[name], [0.0], FLOW) == 0
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -216,6 +213,20 @@ def test_the_global_generator_does_not_matter(name: str) -> None:
     assert torch.equal(*made)
 
 
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_schedulers_ask_and_draw_as_the_table_says(name: str) -> None:
+    timesteps = Schedulers({"beta_schedule": "scaled_linear"}).timesteps(name, 8)
+    dice = torch.Generator().manual_seed(1)
+    state = dice.get_state()
+    sampler = timesteps.run(timesteps.start(normal(1, 4, 8, 8)), dice)
+    asks = [next(sampler)]
+    with pytest.raises(StopIteration):
+        while True:
+            asks.append(sampler.send(Answer(asks[-1].x * 0.5, None)))
+    assert len(asks) == len(timesteps) == SCHEDULERS[name].count(8)
+    assert torch.equal(dice.get_state(), state) == (not SCHEDULERS[name].stochastic)
+
+
 def test_a_stream_of_noise_is_its_seeds_own() -> None:
     one, same, other = (noise_stream(seed, (1, 4, 8, 8), torch.device("cpu")) for seed in (3, 3, 4))
     first = one()
@@ -225,18 +236,8 @@ def test_a_stream_of_noise_is_its_seeds_own() -> None:
     assert torch.equal(first, torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3)))
 
 
-def test_the_catalogue_promises_what_is_there() -> None:
-    assert {*PROMISED, *SAMPLER_ALIASES.values()} == SAMPLERS.keys()
-
-
-def test_the_old_names_double_the_guidance() -> None:
-    for name in ("euler", "euler_ancestral"):
-        assert SAMPLERS[f"{name}_pp"].run is SAMPLERS[name].run
-        assert SAMPLERS[f"{name}_pp"].guidance_factor == 2
-
-
 def test_cfg_pp_says_what_is_missing() -> None:
-    sampler = SAMPLERS["euler_cfg_pp"].start(normal(1, 4, 8, 8), [1.0, 0.0], FLOW, no_noise)
+    sampler = start(SAMPLERS["euler_cfg_pp"], normal(1, 4, 8, 8), [1.0, 0.0], FLOW, no_noise)
     ask = next(sampler)
     with pytest.raises(TypeError, match="needs_unconditional"):
         sampler.send(Answer(ask.x, None))
@@ -252,7 +253,7 @@ def offer(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
     other_samplers.cache_clear()
 
 
-MINE = SamplerSpec(SAMPLERS["euler"].run, order=7)
+MINE = SamplerSpec(generator(SAMPLERS["euler"]), order=7)
 
 
 def test_another_packages_sampler(offer: list[EntryPoint]) -> None:

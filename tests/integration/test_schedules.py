@@ -6,17 +6,13 @@ from itertools import pairwise
 
 import pytest
 
-from tintype.catalog.parameters import SCHEDULES as PROMISED
-from tintype.diffusion.samplers import SAMPLERS
-from tintype.diffusion.samplers.spec import MAX_STEPS, plan
+from tintype.diffusion.samplers.spec import plan
 from tintype.diffusion.schedules import SCHEDULES, Epsilon, Flow, Parameterization, shifted
+from tintype.samplers import SAMPLERS
+from tintype.samplers import SCHEDULES as TABLE
 
 FLOW, EPSILON = Flow(3.0), Epsilon()
 EULER, DPM_2 = SAMPLERS["euler"], SAMPLERS["dpm_2"]
-
-
-def test_the_catalogue_promises_what_is_there() -> None:
-    assert set(PROMISED) == SCHEDULES.keys()
 
 
 def test_sgm_uniform_by_hand() -> None:
@@ -78,7 +74,7 @@ def test_a_tiny_strength_costs_no_memory(name: str, strength: float) -> None:
         assert len(sigmas) == 101
         assert all(s > t for s, t in pairwise(sigmas))
         assert sigmas[0] < 0.3
-    assert MAX_STEPS < 100_000
+    assert TABLE[name].max_steps < 100_000
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

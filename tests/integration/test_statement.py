@@ -14,7 +14,6 @@ from tests.databases import Databases, moved_clock
 from tests.integration.website import Website, serving
 
 from tintype.store.db.tables import history, requests
-from tintype.web.app import delete_expired
 
 
 @pytest.fixture(scope="module", params=["sqlite_files", "postgres"])
@@ -91,7 +90,7 @@ def test_usage_is_the_same_before_and_after_the_records_end(site: Website, http:
     assert first == {"date": today, "model_name": "sd1.5-img2img", **used["total"], "requests": 2}
     assert (second["model_name"], second["requests"], second["cost"]) == ("sd3-med-img2img", 1, 0.0)
     with moved_clock(site.own.store.db, site.own.runtime.settings.retention.record_ttl):
-        delete_expired(site.own.store, site.own.files)
+        site.clean_up()
     with site.own.store.db.read() as view:
         assert view.scalar(select(func.count()).where(history.c.account_id == site.account_id)) == 2
     assert read(http, "/v2/usage") == used

@@ -13,6 +13,8 @@ from tests.stores import new_request, store_on
 
 from tintype.errors import BadRequest, NotFound, StoreUnavailable, Unauthorized
 from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.options import KeyOptions
+from tintype.store.accounts.uploads import Upload, Uploads
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.tables import accounts as accounts_table
 from tintype.store.db.tables import metadata
@@ -36,6 +38,40 @@ def test_accounts_and_credits(accounts: Accounts) -> None:
         accounts.account("nobody")
     with pytest.raises(NotFound):
         accounts.credit("nobody", 1)
+
+
+def test_clients_set_options_for_their_key_alone(accounts: Accounts) -> None:
+    account = accounts.create("one", 0)
+    (key, _), (other, _) = (accounts.keys.create(account.id, name) for name in ("key", "other"))
+    assert accounts.options.of(key.id) == KeyOptions()
+    accounts.options.set(key.id, KeyOptions())
+    accounts.options.set(key.id, KeyOptions(checkpoint="default", jpeg_quality=80))
+    accounts.options.set(key.id, KeyOptions(checkpoint="sd3", samples_format="webp"))
+    assert accounts.options.of(key.id) == KeyOptions("sd3", "webp", 80)
+    assert accounts.options.of(other.id) == KeyOptions()
+
+
+def test_uploads_that_say_what_they_are_are_listed_by_page(db: Database, accounts: Accounts) -> None:
+    uploads = Uploads(db, ttl=60, quota=2**30)
+    mine, other = accounts.create("one", 0).id, accounts.create("two", 0).id
+    said = {"filename": "fox.png", "sha256": "00", "metadata": {"of": "a test"}}
+    uploads.add(mine, [Upload("plain", 1, 8, 8)])
+    uploads.add(mine, [Upload(name, 1, 8, 8, said) for name in ("a", "c", "b")])
+    uploads.add(other, [Upload("theirs", 1, 8, 8, said)])
+    [first, second] = uploads.listed(mine, 2)
+    assert (first.name, second.name, first.filename, first.metadata) == ("c", "b", "fox.png", {"of": "a test"})
+    assert first.expires_at == first.created_at + 60
+    assert [one.name for one in uploads.listed(mine, 9, (second.expires_at, second.name))] == ["a"]
+    assert uploads.find("a", mine).name == "a"
+    for name, whose in (("a", other), ("plain", mine), ("none", mine)):
+        with pytest.raises(NotFound):
+            uploads.find(name, whose)
+        with pytest.raises(NotFound):
+            uploads.remove(name, whose)
+    uploads.remove("a", mine)
+    assert [one.name for one in uploads.listed(mine, 9)] == ["c", "b"]
+    db.move_clock(61)
+    assert uploads.listed(mine, 9) == []
 
 
 def test_what_requests_hold_cannot_be_taken(db: Database, accounts: Accounts) -> None:
@@ -90,7 +126,7 @@ def test_who_had_a_key_is_told_why_it_works_no_more_and_nobody_else_anything(db:
     assert refusal(accounts, revoked_secret) == "This API key was revoked"
     assert refusal(accounts, expired_secret).startswith("This API key expired on 20")
     words = {refusal(accounts, secret) for secret in ("SG_unknown0unknown", "", "x" * 10_000)}
-    assert words == {"The API key is missing, unknown, revoked or expired."}
+    assert words == {"This API key is unknown to this server"}
 
 
 def test_rotation_keeps_the_key_and_two_secrets_for_a_while(db: Database, accounts: Accounts) -> None:
@@ -148,7 +184,7 @@ def test_revoking_by_the_secret_and_by_how_it_begins(accounts: Accounts) -> None
     for wrong in (secrets[0], "SG_aaaa00000009", "SG_aaaa0"):
         with pytest.raises(NotFound) as refused:
             accounts.keys.revoke(wrong)
-        assert refused.value.message == "No API key SG_aaaa… is in force"
+        assert refused.value.message.startswith("No API key SG_aaaa… is in force; of a key only its first 7 characters")
     assert accounts.keys.revoke("SG_aa").id == second.id
 
 

@@ -25,16 +25,15 @@ def test_nothing_is_lost_for_lack_of_room(tmp_path: Path) -> None:
     ):
         taken = [http.post(address, json=body).json()["request_id"]]
         running = site.claim()
-        disk.fill()
-        while (refused := http.post(address, json=body)).is_success:
-            taken.append(refused.json()["request_id"])
-        assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "true")
-        assert int(refused.headers["retry-after"]) > 0
-        for late in (site.complete, lambda one: site.own.store.leases.renew([Progress(one.id, one.attempt, 1, 4)])):
-            with pytest.raises(StoreUnavailable):
-                late(running)
-        assert http.get(f"/v2/requests/{running.id}/status").json()["status"] == Status.PROCESSING
-        disk.free()
+        with disk.full(site.own.store.db):
+            while (refused := http.post(address, json=body)).is_success:
+                taken.append(refused.json()["request_id"])
+            assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "true")
+            assert int(refused.headers["retry-after"]) > 0
+            for late in (site.complete, lambda one: site.own.store.leases.renew([Progress(one.id, one.attempt, 1, 4)])):
+                with pytest.raises(StoreUnavailable):
+                    late(running)
+            assert http.get(f"/v2/requests/{running.id}/status").json()["status"] == Status.PROCESSING
         assert site.own.store.leases.renew([Progress(running.id, running.attempt, 2, 4)]) == {
             running.id: LeaseStatus.KEEP
         }

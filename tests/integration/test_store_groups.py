@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
-from tests.databases import statements
 from tests.stores import LEASE, RETENTION, a_result, store_on
 from tests.tenants import Tenant
 
@@ -20,6 +19,7 @@ from tintype.store.db import writers
 from tintype.store.db.database import Database, after
 from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import LeaseStatus, Progress
+from tintype.store.db.sockets import WakeFolder
 from tintype.store.queue import lifecycle
 from tintype.store.queue.lifecycle import Rules
 
@@ -265,14 +265,105 @@ def test_a_group_notifies_once_of_what_is_committed(db: Database, commits: list[
 
         put(db, name, then)
 
-    with db.listening([Channel.QUEUED, Channel.ENDED]) as source, statements(db) as said:
+    with db.listening([Channel.QUEUED, Channel.ENDED]) as source:
         with all_waiting(db, lambda: tell("1"), lambda: tell("2", fail=True), lambda: tell("3")):
             pass
         while len(heard := source.receive()) == 0:
             pass
     assert [*map(tuple, heard)] == [("queued", ""), ("ended", "1"), ("ended", "3")]
-    assert sum("pg_notify" in statement for statement, _ in said) == 1
     assert commits == [3]
+
+
+def test_one_thread_makes_several_changes_in_one_commit(db: Database, commits: list[int]) -> None:
+    """Each has its own outcome, and what threads change that wait meanwhile is committed with them."""
+    heard: list[int] = []
+
+    def work(name: str, *, fail: bool = False) -> Callable[[Connection], str]:
+        def put_it(tx: Connection) -> str:
+            after(tx, lambda: heard.append(len(commits)))
+            tx.execute(text("INSERT INTO things VALUES (:name)"), {"name": name})
+            if fail:
+                raise Forbidden(name)
+            return name
+
+        return put_it
+
+    several = [work("1"), work("2", fail=True), work("1"), work("3")]
+    with all_waiting(db, lambda: db.write_each(several), lambda: put(db, "4")) as (first, each, other):
+        pass
+    assert (first.result(), other.result()) == (None, None)
+    one, two, again, three = each.result()
+    assert (one, three) == ("1", "3")
+    assert isinstance(two, Forbidden)
+    assert "IntegrityError" in repr(again)
+    assert (commits, names(db)) == ([4], ["0", "1", "3", "4"])
+    assert heard == [1, 1], "after the commit"
+
+
+def test_the_first_of_several_changes_that_fails_leaves_the_others_a_group(db: Database, commits: list[int]) -> None:
+    def fail(_: Connection) -> None:
+        raise ZeroDivisionError
+
+    outcomes = db.write_each([fail, lambda tx: tx.execute(text("INSERT INTO things VALUES ('1')")).rowcount])
+    assert [type(outcomes[0]), outcomes[1]] == [ZeroDivisionError, 1]
+    assert (commits, names(db)) == ([1], ["1"])
+
+
+def test_several_changes_are_no_larger_a_group(
+    db: Database, commits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "MAX_GROUP", 3)
+    put_each = [lambda tx, n=n: tx.execute(text(f"INSERT INTO things VALUES ('{n}')")).rowcount for n in range(NUMBER)]
+    assert db.write_each(put_each) == [1] * NUMBER
+    assert commits == [3, 6, 8]
+
+
+def test_a_commit_of_several_that_fails_and_a_lock_that_is_taken_fail_for_each(
+    db: Database, commits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def commit(_: Connection) -> None:
+        raise StoreUnavailable
+
+    put_each = [lambda tx, n=n: tx.execute(text(f"INSERT INTO things VALUES ('{n}')")).rowcount for n in "12"]
+    event.listen(db._engine, "commit", commit, once=True)
+    assert [*map(type, db.write_each(put_each))] == [StoreUnavailable] * 2
+    assert names(db) == []
+    monkeypatch.setattr(db._writers, "_timeout", 0.01)
+    with ThreadPoolExecutor(1) as threads, db.write():
+        assert [*map(type, threads.submit(db.write_each, put_each).result())] == [StoreUnavailable] * 2
+    assert db.write_each(put_each) == [1, 1]
+
+
+def test_those_behind_several_changes_that_take_long_wait_no_longer_than_for_a_turn(
+    db: Database, commits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind an account's whose row somebody else has locked: each takes until its statement's timeout."""
+
+    def slow(_: Connection) -> None:
+        raise StoreUnavailable
+
+    put_each = [lambda tx, n=n: tx.execute(text(f"INSERT INTO things VALUES ('{n}')")).rowcount for n in "12"]
+    monkeypatch.setattr(db._writers, "_timeout", 0.0)
+    assert [*map(type, db.write_each([*put_each, slow]))] == [int, int, StoreUnavailable], "one transaction is no wait"
+    assert [*map(type, db.write_each([slow, *put_each]))] == [StoreUnavailable] * 3
+    assert names(db) == ["1", "2"]
+
+
+def test_several_changes_wake_once(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    if db.kind == "postgresql":
+        pytest.skip("there the transaction notifies: see above")
+    sent: list[tuple[str, str]] = []
+    monkeypatch.setattr(WakeFolder, "send", lambda _, channel, payload: sent.append((channel, payload)))
+
+    def tell(name: str) -> Callable[[Connection], None]:
+        def work(tx: Connection) -> None:
+            notify(tx, Channel.QUEUED)
+            notify(tx, Channel.ENDED, name)
+
+        return work
+
+    db.write_each([tell("1"), tell("2"), tell("1")])
+    assert sent == [("queued", ""), ("ended", "1"), ("ended", "2")]
 
 
 def test_renewals_wait_for_no_request_that_is_being_ended(db: Database) -> None:

@@ -101,6 +101,18 @@ def test_a_spend_cap_counts_what_is_spent_and_held(tenant: Tenant) -> None:
         tenant.submit(key=key, price=1)
 
 
+def test_what_a_cap_leaves_is_read_anew(tenant: Tenant) -> None:
+    keys, key = tenant.accounts.keys, tenant.new_key(spend_cap=5_000)
+    assert keys.left_of_cap(tenant.key) is None
+    tenant.submit(key=key, price=3_000)
+    assert keys.left_of_cap(key) == 2_000
+    tenant.complete()
+    keys.set_limits(key.id, spend_cap=1_000)
+    assert keys.left_of_cap(key) == 0
+    keys.set_limits(key.id, spend_cap=None)
+    assert keys.left_of_cap(key) is None
+
+
 @pytest.mark.parametrize("change", ["UPDATE ledger SET balance = 1", "DELETE FROM ledger"])
 def test_the_database_itself_keeps_rows_as_they_are(tenant: Tenant, change: str) -> None:
     with pytest.raises(IntegrityError, match="append-only"), tenant.db.write() as tx:

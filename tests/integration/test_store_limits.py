@@ -7,15 +7,18 @@ from itertools import count
 from typing import Any
 
 import pytest
-from tests.databases import moved_clock
+from sqlalchemy import update
+from tests.databases import moved_clock, to_hour
 from tests.stores import new_request, store_on
 from tests.tenants import Tenant
 
-from tintype.errors import Forbidden, OutOfCredits, TooManyRequests
+from tintype.catalog.limits import LIMITS
+from tintype.errors import Forbidden, OutOfCredits, QueueFull, TooManyRequests
 from tintype.store.accounts.delegation import DAY, SHOWN, KeyDelegation
 from tintype.store.accounts.keys import NO_CEILINGS, Ceilings, Key
-from tintype.store.db.database import Database
+from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Request
+from tintype.store.db.tables import api_keys
 from tintype.store.store import Store
 
 
@@ -93,7 +96,7 @@ def test_the_whole_queue(tenant: Tenant) -> None:
     narrow = store_on(tenant.db, lease=15, retention=60, ceilings=Ceilings(queue=4))
     ask(tenant, tenant.new_key(), 3, narrow)
     refused = refusal(lambda: ask(tenant, tenant.new_key(), 2, narrow))
-    assert refused.message == "The queue is full: it holds 4 images"
+    assert (type(refused), refused.message) == (QueueFull, "The queue is full: it holds 4 images")
     ask(tenant, tenant.new_key(), 1, narrow)
     tenant.complete()
     ask(tenant, tenant.new_key(), 3, narrow)
@@ -252,8 +255,125 @@ def test_keys_of_a_clock_that_was_set_back_count_for_no_day(tenant: Tenant) -> N
     own.create(main, {"name": "spare"})
 
 
-def test_several_processes_and_a_restart_count_together(tenant: Tenant, url: str) -> None:
-    key = tenant.new_key(rpm=7)
+def used_today(tenant: Tenant, key: Key) -> tuple[int, int]:
+    """Micro-dollars and requests."""
+    now = next(one for one in tenant.accounts.keys.list() if one.id == key.id)
+    with tenant.db.read() as view:
+        moment = read_clock(view)
+    return now.used(LIMITS["daily_spend"], moment), now.used(LIMITS["daily_requests"], moment)
+
+
+def test_requests_of_a_day_are_those_that_were_submitted_on_it(tenant: Tenant) -> None:
+    """Whatever becomes of them; what is refused or sent again is none. The next day begins at midnight UTC."""
+    to_hour(tenant.db, 18)
+    key = tenant.new_key(daily_requests=3, concurrency=2)
+    once = {"idempotency_key": "once", "fingerprint": "same"}
+    first = tenant.submit(key=key, **once)
+    assert first.allowance
+    assert (first.allowance.remaining, first.allowance.full_at % DAY) == (2, 0)
+    assert tenant.submit(key=key, **once).id == first.id
+    ask(tenant, key)
+    for _ in range(3):
+        assert "at the same time" in refusal(lambda: ask(tenant, key)).message
+    tenant.store.queue.cancel(first.id, tenant.account_id), tenant.complete()
+    ask(tenant, key)
+    refused = refusal(lambda: ask(tenant, key))
+    words = "Too many requests: this API key may send 3 per day. Retry after midnight UTC, in"
+    assert refused.message == f"{words} {refused.retry_after} s."
+    assert refused.retry_after == pytest.approx(6 * 3600, abs=60), "as long as it takes, unlike estimates"
+    headers = refused.public_headers()
+    assert (headers["x-rate-limit-remaining"], headers["x-should-retry"]) == ("0", "true")
+    assert headers["x-rate-limit-reset-at-utc"].endswith("T00:00:00Z")
+    assert used_today(tenant, key)[1] == 3
+    to_hour(tenant.db, 0)
+    assert used_today(tenant, key) == (0, 0)
+    ask(tenant, key)
+    assert used_today(tenant, key)[1] == 1
+
+
+def test_the_smaller_rest_of_day_and_minute_is_told(tenant: Tenant) -> None:
+    to_hour(tenant.db, 12)
+    key = tenant.new_key(daily_requests=3, rpm=2)
+    left = [ask(tenant, key).allowance for _ in range(2)]
+    tenant.db.move_clock(60)
+    left.append(ask(tenant, key).allowance)
+    assert [one and one.remaining for one in left] == [1, 0, 0]
+    assert [one is not None and one.full_at % DAY == 0 for one in left] == [False, False, True]
+
+
+def test_dollars_of_a_day_are_held_and_given_back_within_it(tenant: Tenant) -> None:
+    to_hour(tenant.db, 18)
+    key = tenant.new_key(daily_spend=10)
+    with pytest.raises(Forbidden, match=r"may spend \$0.00001 per day; this request alone needs \$0.000011"):
+        tenant.submit(key=key, price=11)
+    failing, cheap = tenant.submit(key=key, price=4), tenant.submit(key=key, price=6, rate=1)
+    refused = refusal(lambda: tenant.submit(key=key, price=1))
+    words = "This API key may spend $0.00001 per day, of which $0 is left, but this request needs $0.000001"
+    assert refused.message == f"{words}. Retry after midnight UTC, in {refused.retry_after} s."
+    tenant.submit(key=key, price=0)
+    tenant.fail(), tenant.complete(inference_time=2.0)
+    assert [tenant.find(one).billing.cost for one in (failing, cheap)] == [None, 2]
+    assert used_today(tenant, key) == (2, 3)
+    tenant.submit(key=key, price=8)
+    refusal(lambda: tenant.submit(key=key, price=1))
+
+
+def test_what_ends_after_midnight_gives_nothing_to_the_day_after(tenant: Tenant) -> None:
+    """But to its own, as long as that is the last one with a request."""
+    to_hour(tenant.db, 23.5)
+    key = tenant.new_key(daily_spend=10)
+    late, later = tenant.submit(key=key, price=4), tenant.submit(key=key, price=5)
+    to_hour(tenant.db, 0.5)
+    tenant.store.queue.cancel(late.id, tenant.account_id)
+    assert used_today(tenant, key) == (0, 0)
+    with moved_clock(tenant.db, -3600):
+        assert used_today(tenant, key) == (5, 2)
+    tenant.submit(key=key, price=7)
+    tenant.store.queue.cancel(later.id, tenant.account_id)
+    assert used_today(tenant, key) == (7, 1)
+
+
+def test_a_request_that_was_overtaken_at_midnight_begins_no_day_again(tenant: Tenant) -> None:
+    """Many of a key that are submitted at midnight wait for its row, and get it in any order."""
+    to_hour(tenant.db, 0.1)
+    key = tenant.new_key(daily_requests=2, daily_spend=10)
+    tenant.submit(key=key, price=2)
+    with moved_clock(tenant.db, -3600):
+        tenant.submit(key=key, price=3)
+        refusal(lambda: ask(tenant, key))
+    assert used_today(tenant, key) == (5, 2)
+    refusal(lambda: ask(tenant, key))
+
+
+def test_test_requests_count_and_cost_nothing(tenant: Tenant) -> None:
+    key = tenant.new_key(test=True, daily_requests=2, daily_spend=1)
+    ask(tenant, key), ask(tenant, key)
+    refusal(lambda: ask(tenant, key))
+    assert used_today(tenant, key) == (0, 2)
+
+
+def test_a_day_of_a_clock_that_was_set_back_locks_nobody_out(tenant: Tenant) -> None:
+    to_hour(tenant.db, 1)
+    key = tenant.new_key(daily_requests=1)
+    with moved_clock(tenant.db, 30 * DAY):
+        ask(tenant, key)
+    ask(tenant, key)
+    refusal(lambda: ask(tenant, key))
+
+
+def test_what_a_version_before_has_submitted_gives_back_no_more_than_there_is(tenant: Tenant) -> None:
+    to_hour(tenant.db, 1)
+    key = tenant.new_key(daily_spend=10)
+    tenant.submit(key=key, price=4)
+    with tenant.db.write() as tx:
+        tx.execute(update(api_keys).values(daily_spend_used=0))
+    tenant.fail()
+    assert used_today(tenant, key) == (0, 1)
+
+
+@pytest.mark.parametrize("limits", [{"rpm": 7}, {"daily_requests": 7}, {"daily_spend": 70}])
+def test_several_processes_and_a_restart_count_together(tenant: Tenant, url: str, limits: dict[str, int]) -> None:
+    key = tenant.new_key(**limits)
     databases = [Database(url) for _ in range(4)]
     number = count()
 

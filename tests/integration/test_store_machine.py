@@ -26,6 +26,7 @@ from sqlalchemy import event, func, select, update
 from tests.databases import Databases, place_of
 from tests.stores import a_result, new_request, store_on
 
+from tintype.catalog.limits import LIMITS
 from tintype.errors import (
     BadRequest,
     IdempotencyMismatch,
@@ -36,9 +37,9 @@ from tintype.errors import (
     TooManyRequests,
 )
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.accounts.keys import Key, KeyLimits
+from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database, read_clock
-from tintype.store.db.records import LeaseStatus, Progress, Request, Status
+from tintype.store.db.records import DAY, LeaseStatus, Progress, Request, Status
 from tintype.store.db.tables import history, samples
 from tintype.store.db.tables import requests as table
 from tintype.store.ops.preload import Preloads
@@ -46,8 +47,13 @@ from tintype.store.ops.processes import Workers
 from tintype.store.queue.claim import BUSY
 
 START = 20_000
-#: Micro-dollars that the last key may spend, and concurrent requests that the first may have.
+#: Micro-dollars that the fourth key may spend, concurrent requests that the first may have, and what the last may spend
+#: and submit in a day.
 CAP, AT_ONCE = 12_000, 4
+A_DAY: dict[str, int] = {"daily_spend": 10_000, "daily_requests": 3}
+#: Seconds for which a new request is left to others; until a lease or a record expires; and until the midnight, and
+#: after it, at which the clock begins and goes on.
+YOUNG, LONG, UNTIL, AFTER = 1000, 4000, 1000, 1100
 MAX_ATTEMPTS = 3
 #: What every completed request took.
 SECONDS = 3
@@ -64,6 +70,8 @@ class Known:
     slug: str
     rate: int | None = None
     once: str = ""
+    #: Midnights that had passed.
+    day: int = 0
     status: Status = Status.QUEUED
     attempt: int = 0
     hand_backs: int = 0
@@ -79,6 +87,10 @@ class Known:
     def cost(self) -> int:
         """What it costs if it completes."""
         return self.price if self.rate is None else min(self.price, self.rate * SECONDS)
+
+    @property
+    def charged(self) -> int:
+        return self.cost if self.status is Status.COMPLETED else 0
 
     @property
     def counted(self) -> int:
@@ -116,6 +128,10 @@ class Model:
     """The truth, kept in the simplest way; requests in the order of arrival."""
 
     known: dict[str, Known] = field(default_factory=dict)
+    #: Those whose records are gone too.
+    submitted: list[Known] = field(default_factory=list)
+    #: Midnights that have passed.
+    day: int = 0
     #: By key.
     spent: Counter[str] = field(default_factory=Counter)
     #: By account: what operators gave and took.
@@ -132,6 +148,11 @@ class Model:
 
     def held(self, keys: list[Key]) -> int:
         return sum(one.price for one in self.known.values() if one.key in keys and not one.ended)
+
+    def used_today(self, key: Key) -> tuple[int, int]:
+        """Micro-dollars and requests."""
+        today = [one for one in self.submitted if one.key is key and one.day == self.day]
+        return sum(one.price if not one.ended else one.charged for one in today), len(today)
 
     def complete(self, one: Known) -> None:
         self.spent[one.key.id] += 0 if one.unwanted else one.cost
@@ -231,7 +252,7 @@ def dying(db: Database, at: int) -> Iterator[None]:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Two accounts with two keys each, one of them capped and one limited; three workers."""
+    """Two accounts with keys, some of them limited; three workers; a midnight."""
 
     def __init__(self, databases: Databases) -> None:
         super().__init__()
@@ -239,11 +260,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.url = self.databases.fresh()
+        self.url, self.ahead = self.databases.fresh(), 0.0
         self.connect()
+        self.move_clock(DAY - UNTIL - self.moment() % DAY)
         first, second = (self.accounts.create(name, START).id for name in ("first", "second"))
-        limits: list[tuple[str, KeyLimits]] = [(first, {"concurrency": AT_ONCE}), (first, {}), (second, {}),
-                                               (second, {"spend_cap": CAP})]  # fmt: skip
+        limits: list[tuple[str, dict[str, int]]] = [(first, {"concurrency": AT_ONCE}), (first, {}), (second, {}),
+                                               (second, {"spend_cap": CAP}), (second, A_DAY)]  # fmt: skip
         self.keys = [self.accounts.keys.create(account_id, "key", **limit)[0] for account_id, limit in limits]
         self.model = Model(given=Counter({first: START, second: START}))
         self.runs: list[Run] = []
@@ -251,8 +273,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def connect(self) -> None:
         self.db = Database(self.url)
+        self.db.move_clock(self.ahead)
         self.accounts = Accounts(self.db)
-        self.store = store_on(self.db, lease=1000, retention=1000, max_attempts=MAX_ATTEMPTS, warm_wait=1000)
+        self.store = store_on(self.db, lease=LONG, retention=LONG, max_attempts=MAX_ATTEMPTS, warm_wait=YOUNG)
 
     def teardown(self) -> None:
         self.db.close()
@@ -273,10 +296,17 @@ class StoreMachine(RuleBasedStateMachine):
             once = f"once-{next(self.numbers)}"
             sent = {"rate": rate, "idempotency_key": once, "fingerprint": "same"}
             request = self.store.queue.submit(new_request(asker, slug, {}, price, priority, **sent))
-            self.model.known[request.id] = Known(request.id, asker, price, priority, slug, rate, once)
+            known = Known(request.id, asker, price, priority, slug, rate, once, self.model.day)
+            self.model.known[request.id] = known
+            self.model.submitted.append(known)
 
     def refusal(self, asker: Key, price: int) -> type[TintypeError] | None:
         """Why a request is not let in, if it isn't."""
+        spent, number = self.model.used_today(asker)
+        if asker.daily_requests is not None and number >= asker.daily_requests:
+            return TooManyRequests
+        if asker.daily_spend is not None and price and spent + price > asker.daily_spend:
+            return TooManyRequests
         own = [one for one in self.model.known.values() if one.key is asker and not one.ended]
         if asker.concurrency and len(own) >= asker.concurrency:
             return TooManyRequests
@@ -429,12 +459,21 @@ class StoreMachine(RuleBasedStateMachine):
         self.move_to_the_past(one, "cancel_at")
         one.overdue = True
 
-    @precondition(lambda self: any(one.status is Status.QUEUED for one in self.model.known.values()))
-    @rule(which=choice)
-    def one_has_waited_long(self, which: int) -> None:
-        one = self.pick(which, Status.QUEUED)
-        self.move_to_the_past(one, "submitted_at", 1000.01)
+    @precondition(lambda self: any(one.status is Status.QUEUED and one.young for one in self.model.known.values()))
+    @rule()
+    def one_has_waited_long(self) -> None:
+        one = next(one for one in self.model.known.values() if one.status is Status.QUEUED and one.young)
+        self.move_to_the_past(one, "submitted_at", YOUNG + 1)
         one.young = False
+
+    @precondition(lambda self: not self.model.day)
+    @rule()
+    def midnight_passes(self) -> None:
+        self.move_clock(UNTIL + AFTER)
+        self.model.day += 1
+        self.model.loaded.clear()  # no worker has been heard of for minutes
+        for one in self.model.known.values():
+            one.young = False
 
     @rule()
     def end_overdue(self) -> None:
@@ -509,6 +548,13 @@ class StoreMachine(RuleBasedStateMachine):
             assert account.remaining >= 0
         assert self.accounts.imbalances() == []
 
+    @invariant()
+    def each_key_s_day_adds_up(self) -> None:
+        moment = self.moment()
+        for key in self.accounts.keys.list():
+            used = tuple(key.used(LIMITS[name], moment) for name in ("daily_spend", "daily_requests"))
+            assert used == self.model.used_today(next(one for one in self.keys if one.id == key.id))
+
     def every_end_is_counted_once(self) -> None:
         ends: Counter[Status] = Counter()
         with self.db.read() as view:
@@ -525,6 +571,14 @@ class StoreMachine(RuleBasedStateMachine):
         assert places == list(range(1, len(queued) + 1))
 
     # Helpers
+
+    def moment(self) -> float:
+        with self.db.read() as view:
+            return read_clock(view)
+
+    def move_clock(self, seconds: float) -> None:
+        self.ahead += seconds
+        self.db.move_clock(seconds)
 
     def keys_of(self, account_id: str) -> list[Key]:
         return [key for key in self.keys if key.account_id == account_id]

@@ -66,7 +66,8 @@ def test_a_paused_queue_takes_requests_and_gives_none(tenant: Tenant) -> None:
     assert tenant.store.leases.claim("w1", idle=True) is None
     stand_ins = tenant.claim(test=True)
     assert stand_ins.id == test.id
-    assert tenant.eta(first) == Eta(1, None)
+    assert tenant.eta(first) == Eta(1, None, "resume")
+    assert tenant.eta(tenant.submit(test=True)).obstacle is None
     assert tenant.store.queue.depth()[:2] == (2, 0)
     tenant.store.queue.resume()
     assert tenant.store.queue.paused_since() is None

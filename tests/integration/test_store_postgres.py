@@ -13,12 +13,15 @@ import pytest
 from sqlalchemy import text
 from tests.acceptance.harness import until
 from tests.databases import PostgresServer
+from tests.stores import new_request, store_on
+from tests.tenants import Tenant
 
 from tintype import __version__
-from tintype.errors import StoreUnavailable
+from tintype.errors import OutOfCredits, StoreUnavailable
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
 from tintype.store.db.notify import Channel, Listener
+from tintype.store.queue.queue import OWN
 
 #: As many calls as the web process has threads for, and more than a pool has connections.
 CALLERS = 40
@@ -92,6 +95,19 @@ def test_a_statement_ends_in_time_at_the_server_too(open_database: Callable[...,
         tx.execute(text("SELECT pg_sleep(3)"))
 
 
+def test_so_does_one_without_a_transaction_or_the_server_would_run_out_of_connections(
+    open_database: Callable[..., Database], url: str
+) -> None:
+    """As polls do that wait while a migration, say, has the table."""
+    db, other = open_database(timeout=1), open_database()
+    with other.write() as tx:
+        tx.execute(text("LOCK TABLE requests"))
+        with pytest.raises(StoreUnavailable):
+            db.ask(OWN, {"own": "", "whose": ""})
+        assert tx.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")) == 0
+    assert db.ask(OWN, {"own": "", "whose": ""}) == []
+
+
 def test_a_frozen_server_holds_nobody_up_for_ever(
     open_database: Callable[..., Database], postgres: PostgresServer
 ) -> None:
@@ -127,10 +143,43 @@ def test_connections_that_a_restart_has_cut_cost_nothing_but_others(
         with db.note() as tx:
             tx.execute(text("SELECT 1"))
 
-    for use in (work, lambda: Accounts(db).create("one", 5), note, listen):
+    def ask() -> None:
+        db.ask(OWN, {"own": "", "whose": ""})
+
+    for use in (work, lambda: Accounts(db).create("one", 5), note, listen, ask):
         work()
         postgres.cut()
         use()
+
+
+def prepared(db: Database) -> set[str]:
+    with db.read() as view:
+        return {*view.scalars(text("SELECT name FROM pg_prepared_statements"))}
+
+
+def test_a_refusal_leaves_what_is_prepared(open_database: Callable[..., Database]) -> None:
+    """One in a group, and one by itself: whoever has no credits would slow all others down."""
+    db = open_database()
+    store = store_on(db)
+    rich, poor = Tenant(store), Tenant(store, money=1)
+    for _ in range(8):
+        rich.submit()
+    before = prepared(db)
+    assert len(before) >= 3
+    for keys in ((rich.key, poor.key), (poor.key,)):
+        *_, refused = store.queue.submit_each([new_request(key, "a", {}, 10) for key in keys])
+        assert isinstance(refused, OutOfCredits)
+        assert before <= prepared(db)
+
+
+def test_what_is_prepared_may_be_of_tables_as_they_were(open_database: Callable[..., Database]) -> None:
+    """As a migration leaves them while processes of the version before run: such a read would fail again and again."""
+    db, other = open_database(), open_database()
+    for _ in range(8):
+        assert db.ask(OWN, {"own": "", "whose": ""}) == []
+    with other.write() as tx:
+        tx.execute(text("ALTER TABLE requests ALTER COLUMN steps TYPE bigint"))
+    assert db.ask(OWN, {"own": "", "whose": ""}) == []
 
 
 def test_reading_goes_on_while_all_writers_wait(open_database: Callable[..., Database]) -> None:

@@ -7,6 +7,7 @@ from itertools import product
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from tests.databases import asked, ended_of, place_of, statements
 from tests.stores import LEASE, RETENTION, a_result, new_request, store_on
 from tests.tenants import Tenant
@@ -16,7 +17,9 @@ from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database
 from tintype.store.db.records import LeaseStatus, Progress, Request, Status
+from tintype.store.db.tables import requests
 from tintype.store.queue.claim import Claim
+from tintype.store.queue.queue import Place
 
 PRICE = 3_700
 START = 1_000 * PRICE
@@ -301,6 +304,36 @@ def test_cancelling_what_runs(shop: Shop) -> None:
     assert (shop.account.balance, shop.account.held) == (START, 0)
 
 
+def test_a_key_s_requests_by_one_api(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that runs goes before older ones; all are cancelled, in several transactions."""
+    monkeypatch.setattr("tintype.store.queue.queue.CANCELLED_TOGETHER", 2)
+    queue, key, api = shop.store.queue, shop.named("A"), "other"
+    assert queue.current(key, api) is None
+    shop.ask("B", dialect=api)
+    shop.ask("A")
+    first, second, *more = (shop.ask("A", dialect=api, priority=number == 1) for number in range(5))
+    found = queue.current(key, api)
+    assert found is not None
+    assert (found.request.id, found.number, found.watched) == (first.id, 5, 0)
+    assert shop.claim().id == second.id
+    queue.previews.follow([second.id], 10)
+    found = queue.current(key, api)
+    assert found is not None
+    assert (found.request.id, found.number, found.request.lease.cancel_requested) == (second.id, 5, False)
+    assert 0 < found.watched <= 10
+    queue.cancel_own(key, api, 1)
+    assert shop.find(first).outcome == "cancelled"
+    with statements(shop.db) as said:
+        queue.cancel_own(key, api)
+    assert len([one for one, _ in said if "ORDER BY" in one]) == 1, "however many, they are looked for once"
+    found = queue.current(key, api)
+    assert found is not None
+    assert (found.number, found.request.lease.cancel_requested) == (1, True), "its worker stops it"
+    assert {shop.find(one).outcome for one in more} == {"cancelled"}
+    queue.cancel_own(key, api)
+    assert queue.depth()[:2] == (2, 1), "no other key's, and none of another API"
+
+
 @pytest.mark.parametrize("end", ["complete", "retry", "hand_back", "lapse"])
 def test_a_cancelled_request_ends_cancelled_whatever_its_worker_says(shop: Shop, end: str) -> None:
     shop.ask()
@@ -465,3 +498,23 @@ def test_records_expire_after_their_end_only(shop: Shop) -> None:
         shop.find(done)
     assert shop.store.queue.expire() == 1
     assert shop.find(waiting).status is Status.QUEUED
+
+
+def test_an_account_s_newest_requests_from_any_place(shop: Shop) -> None:
+    """Of one moment, too: those are in the order of their arrival."""
+    mine = [shop.ask(key).id for key in "ABABA"]
+    shop.ask("x/A")
+    recent, account = shop.store.queue.recent, shop.account_id
+    newest = recent(account, 2)
+    assert [one.id for one in newest] == mine[:2:-1]
+    older = recent(account, 2, Place.of(newest[-1]))
+    assert [one.id for one in older] == mine[2:0:-1]
+    assert [one.id for one in recent(account, 2, Place.of(older[-1]))] == mine[:1]
+    assert [one.id for one in recent(account, 9, Place.of(older[0]), newer=True)] == mine[:2:-1]
+    assert [one.id for one in recent(account, 1, Place.of(older[0]), newer=True)] == mine[3:4], "the nearest"
+    with shop.db.write() as tx:
+        tx.execute(update(requests).values(submitted_at=7.0))
+    assert [one.id for one in recent(account, 9, Place(7.0, newest[0].seq))] == mine[3::-1]
+    shop.store.queue.cancel(mine[0], account)
+    shop.outlive()
+    assert [one.id for one in recent(account, 9)] == mine[:0:-1], "a record that has expired is in no list"

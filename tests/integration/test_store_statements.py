@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, select, update
-from tests.databases import asked_of
+from tests.databases import AROUND, asked_of, statements
 from tests.stores import a_result, new_request, store_on
 from tests.tenants import Tenant
 
-from tintype.errors import NotFound, RequestUnknown, TooManyRequests
+from tintype.core import Callback
+from tintype.errors import NotFound, OutOfCredits, RequestUnknown, TooManyRequests
 from tintype.store.billing.ledger import COST
 from tintype.store.db.database import READ_CLOCK, Database
 from tintype.store.db.recent import MAX_AGE
@@ -82,6 +83,25 @@ def test_an_input_image_and_webhooks_take_more_only_for_who_has_them(tenant: Ten
         assert len(asked_of(tenant.db, lambda whose=whose, one=claimed: complete(whose, one))) == number
     with tenant.db.read() as view:
         assert view.execute(select(inputs)).all() == []
+
+
+def test_a_callback_takes_two_more_at_what_it_is_told_of(tenant: Tenant) -> None:
+    """The account's own webhook, which signs it, and the delivery; of a submit nothing."""
+    tenant.store.webhooks.own(tenant.account_id)
+
+    def asked(callback: Callback | None) -> list[int]:
+        claimed: list[Request] = []
+        steps = (
+            lambda: tenant.submit(callback=callback),
+            lambda: claimed.append(tenant.claim()),
+            lambda: complete(tenant, claimed[0]),
+        )
+        return [len(asked_of(tenant.db, step)) for step in steps]
+
+    submit, claim, end = asked(None)
+    assert asked(Callback("https://a.example/", ("start",), "v")) == [submit, claim + 2, end]
+    # The account has webhooks, whose list is read at each end.
+    assert asked(Callback("https://a.example/", ("completed",), "v")) == [submit, claim, end + 1]
 
 
 def test_a_failure_is_five_whoever_ends_it(tenant: Tenant) -> None:
@@ -327,3 +347,25 @@ def test_nothing_is_written_while_nothing_ends(tenant: Tenant) -> None:
     asked = [asked_of(tenant.db, tenant.store.queue.end_overdue) for _ in range(1 + SPARED)]
     assert [any("DELETE FROM journal" in one for one in said) for said in asked] == [True] + [False] * SPARED
     assert sum(map(len, asked[1:])) == 1
+
+
+def test_what_nobody_waits_for_is_one_message_to_a_server(tenant: Tenant) -> None:
+    """Of a submit, ledger and account; of a claim, both turns; of an end, ledger, account and journal."""
+    with statements(tenant.db) as submit:
+        tenant.submit()
+    claimed: list[Request] = []
+    with statements(tenant.db) as claim:
+        claimed.append(tenant.claim())
+    with statements(tenant.db) as end:
+        complete(tenant, claimed[0])
+    messages = [[one for one, _ in said if not one.startswith(AROUND)] for said in (submit, claim, end)]
+    assert [*map(len, messages)] == ([3, 3, 2] if tenant.db.kind == "postgresql" else [4, 4, 4])
+
+
+def test_what_waits_of_a_change_that_is_undone_is_never_executed(tenant: Tenant) -> None:
+    """Neither with what the same connection is asked next, which is no transaction."""
+    before = tenant.submit()
+    with pytest.raises(OutOfCredits):
+        tenant.submit(price=10**15, input=Input("i.png", 3, (8, 8)))
+    tenant.store.queue.poll_one(before.id, tenant.account_id)
+    assert rows(tenant, inputs) == [0]

@@ -25,10 +25,9 @@ from tests.acceptance.harness import here, until, words
 from tests.integration.webhook_receiver import Receiver, receiving
 from tests.integration.website import Website, serving
 from tests.stores import new_request
-from tests.toy_weights import toy_weights
+from tests.toy_weights import BUILTIN, toy_weights
 
 from tintype import __version__
-from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.media.http import PublicClient
 from tintype.settings.groups import WebhookSettings
@@ -92,7 +91,7 @@ def submit(site: Website, receiver: Receiver, traceparent: str, **params: object
 def worker(site: Website, weights: Path, tracing: Tracing) -> Worker:
     """A worker with toy weights."""
     own = site.own
-    models = ModelPool("cpu", "float32", 32, {SLUG: WeightsSpec(toy_weights("sd3", weights))}, catalogue=MODELS)
+    models = ModelPool("cpu", "float32", 32, {SLUG: WeightsSpec(toy_weights("sd3", weights))}, catalogue=BUILTIN)
     outputs = Outputs(own.store.leases, own.files.outputs, SafetyFilter(None), with_recipe=False)
     config = WorkerConfig(id="w1", max_images=4, max_rows=16, poll=0.01, grace=1, heartbeat=1)
     return Worker(own.store, models, Inputs.from_settings(own.runtime.settings), outputs, config, tracing)

@@ -27,7 +27,7 @@ from tintype.media.network import Cancellation
 from tintype.store.accounts.keys import Key
 from tintype.store.db import measurements
 from tintype.store.db.tables import paces, requests
-from tintype.web.threads import MAX_PER_HOLDER, MAX_THREADS
+from tintype.web.threads import MAX_OF_HOLDER, MAX_THREADS
 from tintype.worker.inputs import Inputs
 
 #: Seconds after which something will not come about.
@@ -193,5 +193,5 @@ def test_a_burst_of_one_account_takes_no_others_threads_and_ends_with_its_client
             until(lambda: len(site.server.server_state.connections) == 1, LONG)
         until(lambda: not site.server.server_state.tasks, LONG)
         with site.own.store.db.read() as view:
-            assert len(view.execute(select(requests.c.id)).all()) <= MAX_PER_HOLDER
+            assert len(view.execute(select(requests.c.id)).all()) <= MAX_OF_HOLDER, "one bunch"
         assert post(http).status_code == 200

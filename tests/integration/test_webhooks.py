@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.integration.website import serving
 from tests.stores import store_on
 from tests.tenants import Tenant
 
+from tintype.core import Callback
 from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreachable
 from tintype.media.http import PublicClient, check_target, seconds
 from tintype.settings.groups import WebhookSettings
@@ -26,6 +28,7 @@ from tintype.store.db.tables import deliveries, webhooks
 from tintype.store.store import Store
 from tintype.store.webhooks.events import enqueue_deliveries
 from tintype.store.webhooks.outbox import PER_RECEIVER, Backoff, Outbox
+from tintype.store.webhooks.predictions import prediction_id
 from tintype.web.account.messages import CompletedMessage, FailedMessage
 from tintype.webhooks import UNFORESEEN, WebhookSender
 
@@ -126,6 +129,70 @@ def test_failures_and_cancellations_are_told(subscriber: Subscriber) -> None:
     assert [body["type"] for body in bodies] == ["REQUEST_FAILED"] * 2
     assert [body["data"]["request_id"] for body in bodies] == [failed.id, queued.id]
     assert [body["data"]["error"] for body in bodies] == ["no such picture", "cancelled"]
+
+
+CALLBACK = Callback("https://mine.example/hook", ("start", "completed"), "v" * 64)
+BODY = {"input": {"prompt": "é", "image": None, "seed": 7}, "webhook": None}
+
+
+def test_a_callback_is_told_of_the_start_and_of_the_end(subscriber: Subscriber) -> None:
+    """Each in the transaction of what it tells, with the prediction as it is then, signed by the account's own one."""
+    own = subscriber.hooks.own(subscriber.account_id)
+    subscriber.add("https://one.example/hook")
+    about = {"dialect": "replicate", "asked": BODY, "params": {"image": "https://a.example/x.png"}}
+    request = subscriber.submit(webhook_url="https://too.example/", callback=CALLBACK, **about)
+    assert subscriber.sent() == []
+    claimed = subscriber.claim()
+    started = subscriber.one()
+    assert (started.event, started.url, started.webhook_id) == ("REQUEST_STARTED", CALLBACK.url, own.id)
+    body = json.loads(started.body)
+    assert (body["status"], body["output"], body["completed_at"]) == ("processing", None, None)
+    assert body["input"] == {"prompt": "é", "image": "https://a.example/x.png", "seed": 7}
+    assert started.due_at == claimed.timing.started_at
+    subscriber.complete(claimed, **RESULT)
+    ends = {one.url: one for one in subscriber.sent() if one.event != "REQUEST_STARTED"}
+    assert ends.keys() == {CALLBACK.url, "https://too.example/", "https://one.example/hook"}
+    ended = json.loads(ends[CALLBACK.url].body)
+    assert ended == body | {
+        "status": "succeeded",
+        "output": ["http://own/files/a.png"],
+        "logs": ended["logs"],
+        "metrics": {"predict_time": 1.5, "total_time": ended["metrics"]["total_time"]},
+        "completed_at": ended["completed_at"],
+    }
+    assert ended["version"] == CALLBACK.version
+    assert ended["id"] == prediction_id(request.id)
+    assert "data" in json.loads(ends["https://too.example/"].body), "the other address has its own form"
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        (("start",), ["processing"] * 4),
+        (("completed",), ["succeeded", "failed", "canceled", "canceled"]),
+        (("output",), ["succeeded"]),
+        (("output", "completed"), ["succeeded", "failed", "canceled", "canceled"]),
+        (("logs",), []),
+    ],
+)
+def test_which_events_a_callback_is_told_of(subscriber: Subscriber, events: tuple[str, ...], told: list[str]) -> None:
+    """A request that is claimed again has started before."""
+    subscriber.hooks.own(subscriber.account_id)
+    callback = replace(CALLBACK, events=events)
+    for _ in range(4):
+        subscriber.submit(callback=callback)
+    subscriber.complete(**RESULT)
+    subscriber.fail()
+    leases, queue = subscriber.store.leases, subscriber.store.queue
+    claimed = subscriber.claim()
+    leases.retry(claimed.id, claimed.attempt, "why")
+    claimed = subscriber.claim()
+    queue.cancel(claimed.id, subscriber.account_id)
+    leases.end_cancelled([(claimed.id, claimed.attempt)])
+    last = subscriber.claim() if events == ("start",) else subscriber.submit(callback=callback)
+    queue.cancel(last.id, subscriber.account_id)
+    statuses = [json.loads(one.body)["status"] for one in subscriber.sent()]
+    assert sorted(statuses) == sorted(told)
 
 
 def test_messages_have_what_openapi_says(subscriber: Subscriber) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,24 @@ import torch
 from peft import LoraConfig
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from structlog.testing import capture_logs
 from tests.integration.drawing import network, pixels
-from tests.toy_weights import image_spec, toy_weights
+from tests.toy_weights import BUILTIN, image_spec, toy_weights
 
-from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD35_TURBO_TXT2IMG
+from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD35_TURBO_TXT2IMG, SDXL_IMG2IMG
+from tintype.catalog.models import SDXL_TXT2IMG as XL
+from tintype.catalog.recipe import notes, read_recipe
+from tintype.catalog.spec import Catalogue
 from tintype.checkpoints.weights import Lora, WeightsMetadata, WeightsSpec
 from tintype.core import GenerationParams, InputImage
+from tintype.diffusion.check import check
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
-from tintype.errors import WeightsUnusable
+from tintype.errors import BadPicture, InvalidParameter, WeightsUnusable
 from tintype.media.scaling import output_size
 from tintype.worker.models import ModelPool
 from tintype.worker.outputs import to_file
-from tintype.worker.plan import image_specs
+from tintype.worker.plan import image_specs, make_plan
 
 LORA = "pytorch_lora_weights.safetensors"
 JOB = image_spec(
@@ -108,12 +114,35 @@ def test_a_folder_s_own_traits_count(small: Path, weights: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [{"native_size": "128"}, {"native_size": 1.5}, {"native_size": 0}, {"t5_tokens": True}, {"t5_tokens": 1000}]
+    "said",
+    [
+        {"native_size": "128"},
+        {"native_size": 1.5},
+        {"native_size": 0},
+        {"t5_tokens": True},
+        {"t5_tokens": 1000},
+        {"guidance_share": 0},
+        {"guidance_share": 1.1},
+        {"guidance_share": True},
+    ],
 )
 def test_traits_that_are_not_understood_are_said(tmp_path: Path, said: dict[str, Any]) -> None:
     (tmp_path / "tintype.json").write_text(json.dumps(said))
     with pytest.raises(WeightsUnusable, match=r"tintype.json: .* was found; allowed are whole numbers"):
         _ = WeightsSpec(tmp_path).metadata
+
+
+@pytest.mark.parametrize("family", ["sd3", "sd15"])
+def test_weights_take_a_share_of_the_guidance(family: str, weights: Path, tmp_path: Path) -> None:
+    """And others exactly what was asked for: 10.3 - 1 + 1 is another number."""
+    sampler = "euler" if family == "sd3" else "DDIM"
+    spec = image_spec(seed=1, width=64, height=64, guidance=10.3, steps=2, sampler=sampler, schedule="sgm_uniform")
+    shutil.copytree(toy_weights(family, weights), tmp_path / family)
+    (tmp_path / family / "tintype.json").write_text('{"guidance_share": 0.25}')
+    folders = toy_weights(family, weights), tmp_path / family
+    device = torch.device("cpu")
+    whole, share = (load_family(family, WeightsSpec(one), device, torch.float32, 32).begin(spec) for one in folders)
+    assert (whole.guidance, share.guidance) == (10.3, pytest.approx(1 + 0.25 * 9.3))
 
 
 def test_no_traits(tmp_path: Path) -> None:
@@ -124,9 +153,9 @@ def test_no_traits(tmp_path: Path) -> None:
 
 def test_text_is_drawn_natively_and_delivered_at_the_size_asked_for() -> None:
     order, size = GenerationParams(**ORDER, width=1536, height=640), (1536, 640)
-    [job], _ = image_specs(order, None, size, 128)
+    [job], _ = image_specs(order, {}, size, 128)
     assert (job.width, job.height) == (192, 80)
-    [plain], _ = image_specs(order, None, size, None)
+    [plain], _ = image_specs(order, {}, size, None)
     assert (plain.width, plain.height) == (1536, 640)
     drawn = torch.zeros(job.height, job.width, 3, dtype=torch.uint8)
     made = to_file(order, drawn, size, 1, None)
@@ -137,19 +166,55 @@ def test_an_input_picture_is_fitted_to_the_size_asked_for_and_then_scaled() -> N
     picture = Image.new("RGB", (900, 300), "blue")
     picture.paste("red", (300, 0, 600, 300))  # all that a square keeps of it
     square = GenerationParams(**ORDER, inputs=(InputImage("x"),), width=512, height=512)
-    _, init = image_specs(square, picture, (512, 512), 128)
+    _, tensors = image_specs(square, {"init": picture, "mask": picture}, (512, 512), 128)
+    init, mask = tensors["init"], tensors["mask"]
+    assert (mask.shape, mask.unique().tolist()) == ((1, 1, 128, 128), [0.0]), "red is nearer to black"
     assert init.shape == (1, 3, 128, 128)
     assert init[0, 0].mean() > 0.95
     wanted = GenerationParams(**ORDER, inputs=(InputImage("x"),))
     size = output_size(wanted.width, wanted.height, picture.size)
     assert size == (896, 288)
-    [job], init = image_specs(wanted, picture, size, 128)
-    assert init.shape == (1, 3, job.height, job.width) == (1, 3, 80, 240)
+    [job], tensors = image_specs(wanted, {"init": picture}, size, 128)
+    assert tensors["init"].shape == (1, 3, job.height, job.width) == (1, 3, 80, 240)
+
+
+def test_a_refiner_is_a_second_set_of_weights_of_the_same_model(weights: Path, tmp_path: Path) -> None:
+    base, refiner = (WeightsSpec(toy_weights(family, weights)) for family in ("sdxl", "sdxl-refiner"))
+    own = {XL.slug: replace(base, refiner=refiner), SDXL_IMG2IMG.slug: replace(base, refiner=refiner), "plain": base}
+    plain = replace(XL, slug="plain")
+    models = ModelPool("cpu", "float32", 32, own, catalogue=Catalogue([XL, SDXL_IMG2IMG, plain]))
+    with capture_logs() as logs:
+        models.check()
+    assert logs == []
+    loaded, refined = models.get(XL), models.get(XL, refined=True)
+    assert models.get(SDXL_IMG2IMG) is models.get(plain) is loaded, "the refiner's weights don't part them"
+    assert refined.fingerprint == f"{loaded.fingerprint}+{refiner.fingerprint}"
+    params = {"prompt": "a fox", "steps": 20, "guidance": 5.0, "sampler": "UniPC", "width": 64, "height": 64}
+    wanted = image_spec(seed=1, refiner=True, **params)
+    with torch.inference_mode():
+        begun = refined.family.begin(wanted)
+    assert begun.family is loaded.family, "its first steps share passes with those of images without a refiner"
+    assert len(refined.family.estimate(wanted).denoisers) == 2
+    [note, _] = notes(make_plan(refined, XL.slug, replace(wanted.params, width=64, height=64), {}).recipe, (64, 64))
+    assert read_recipe(note).params.refiner
+    with pytest.raises(BadPicture):
+        read_recipe(note.replace('"high_noise_fraction": 0.8', '"high_noise_fraction": 1.8'))
+    with pytest.raises(
+        InvalidParameter, match="refiner: true was sent; allowed: false, as no weights for the refiner are here"
+    ):
+        models.get(plain, refined=True)
+    broken = {XL.slug: replace(base, refiner=base)}
+    with capture_logs() as logs:
+        ModelPool("cpu", "float32", 32, broken, catalogue=Catalogue([XL])).check()
+    assert "not a model of the family sdxl-refiner" in logs[0]["error"]
+    assert [one.component for one in check(broken[XL.slug], "sdxl")] == ["refiner's checkpoint"]
 
 
 def test_every_model_has_built_in_weights() -> None:
     models = ModelPool("cpu", "auto", 256, {})
-    loaded = {spec.slug: models.get(spec) for spec in MODELS.values()}
+    loaded = {spec.slug: models.get(spec) for spec in BUILTIN.values()}
     assert {(one.builtin, one.native_size) for one in loaded.values()} == {(True, 128)}
     assert loaded[SD35_TURBO_TXT2IMG.slug].t5_tokens == 1
     assert len({one.fingerprint for one in loaded.values()}) == 3, "two families, one of them with its few-step mode"
+    for spec in (spec for spec in BUILTIN.values() if spec.weights_of):
+        assert loaded[spec.slug] is loaded[spec.weights_of], "they share memory and forward passes"

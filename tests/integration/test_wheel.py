@@ -50,7 +50,8 @@ def test_everything_of_the_sources_is_in_it(wheel: Path) -> None:
 
 def test_the_licences_and_the_command_are_in_it(wheel: Path) -> None:
     names = {name.partition(".dist-info/")[2]: name for name in zipfile.ZipFile(wheel).namelist()}
-    assert {"licenses/LICENSE", "licenses/src/tintype/weights/NOTICE"} <= names.keys()
+    fonts = "licenses/src/tintype/web/pages/static/fonts/OFL.txt"
+    assert {"licenses/LICENSE", "licenses/src/tintype/weights/NOTICE", fonts} <= names.keys()
     assert "tintype = tintype.cli:main" in zipfile.ZipFile(wheel).read(names["entry_points.txt"]).decode()
 
 

@@ -22,7 +22,7 @@ from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.catalog.spec import Catalogue
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.core import WorkerReport
-from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
+from tintype.diffusion.memory.device_memory import DeviceMemory
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Storage
 from tintype.running import Phase
@@ -54,9 +54,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 @pytest.fixture(scope="module")
 def models(weights: Path, folder: Callable[..., Path]) -> ModelPool:
     deeper = folder("deeper", "sd3", transformer=("SD3Transformer2DModel", TRANSFORMER | {"num_layers": 3}))
-    only = DeviceMemory(ENDLESS)
     own = {ONE.slug: WeightsSpec(toy_weights("sd3", weights)), OTHER.slug: WeightsSpec(deeper)}
-    return ModelPool("cpu", "float32", 32, own, memory=Memory(only, only))
+    return ModelPool("cpu", "float32", 32, own, memory=DeviceMemory(ENDLESS))
 
 
 @pytest.fixture
@@ -142,7 +141,7 @@ def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(
     running, waiting = submit(site, ONE.slug), submit(site, OTHER.slug)
     claim(worker)
     needed = draft(worker, waiting)
-    monkeypatch.setattr(worker.models.memory.device, "budget", needed)
+    monkeypatch.setattr(worker.models.memory, "budget", needed)
     worker.start()
     assert [bool(task.images) for task in worker.running.values()] == [True, False]
 
@@ -301,7 +300,7 @@ def claim(worker: Worker) -> None:
 def draft(worker: Worker, request: Request) -> int:
     """Bytes that a claimed request needs by itself; here it has more than the other, being the deeper one."""
     params = worker.running[request.id].params
-    [spec, *_], _ = image_specs(params, None, (params.width, params.height), None)
+    [spec, *_], _ = image_specs(params, {}, (params.width, params.height), None)
     return worker.models.get(worker.models.catalogue.find(request.slug)).family.estimate(spec).peak
 
 

@@ -32,12 +32,13 @@ class Slow:
 
     catalogue = MODELS
 
-    def get(self, *_: object) -> Any:
+    def get(self, *_: object, refined: bool) -> Any:
+        assert not refined
         fits = SimpleNamespace(fits=lambda *_: True)
         family = SimpleNamespace(begin=self.load, estimate=lambda _: fits, lengths=lambda _: Lengths(1, 1))
         return SimpleNamespace(family=family, fingerprint="f", dtype="float32", t5_tokens=1, native_size=None)
 
-    def load(self, job: object, _init: object) -> object:
+    def load(self, job: object, *_inputs: object) -> object:
         self.now += LOAD
         self.loaded += LOAD
         return job
@@ -53,7 +54,7 @@ def running(id: str) -> Running:
         id=id, slug=spec.slug, attempt=1, retries=0, metadata=SimpleNamespace(traceparent=None), safety="off"
     )
     fetched: Future[Any] = Future()
-    fetched.set_result(None)
+    fetched.set_result({})
     return RunningRequest(request, spec.parse({"prompt": "a fox"}).params, fetched)
 
 

@@ -23,6 +23,7 @@ from tintype.settings import Settings
 from tintype.store.db.records import Progress, Request
 from tintype.store.db.tables import requests
 from tintype.store.store import Store
+from tintype.web.cleanup import Cleanup
 from tintype.web.files import Files
 from tintype.web.runtime import Runtime
 
@@ -77,6 +78,10 @@ class Website(Tenant):
         """What a worker is given that the server has heard of."""
         self.beat(worker)
         return super().claim(worker, **about)
+
+    def clean_up(self) -> None:
+        """Delete what has expired, as the server does again and again."""
+        Cleanup(self.own.store, self.own.files, self.own.runtime.settings.retention).run()
 
     def step(self, request: Request, step: int) -> None:
         """Say how far it is, as a worker's heartbeat does."""

@@ -101,11 +101,11 @@ def test_only_minus_one_is_drawn() -> None:
 
 
 def test_planned_steps() -> None:
-    assert planned_steps(OLD, ordered(OLD, num_inference_steps=20, strength=0.1)) == 2
-    assert planned_steps(OLD, ordered(OLD, num_inference_steps=100, strength=1)) == 100
-    assert planned_steps(MEDIUM, ordered(MEDIUM, strength=0.1)) == 20
-    assert planned_steps(TEXT, ordered(TEXT)) == 4
-    assert planned_steps(OLD, ordered(OLD, num_inference_steps=20, strength=0.5, scheduler="Heun")) == 19
+    assert planned_steps(ordered(OLD, num_inference_steps=20, strength=0.1)) == 2
+    assert planned_steps(ordered(OLD, num_inference_steps=100, strength=1)) == 100
+    assert planned_steps(ordered(MEDIUM, strength=0.1)) == 20
+    assert planned_steps(ordered(TEXT)) == 4
+    assert planned_steps(ordered(OLD, num_inference_steps=20, strength=0.5, scheduler="Heun")) == 19
 
 
 def test_what_an_earlier_version_stored_without_a_later_parameter_is_understood() -> None:

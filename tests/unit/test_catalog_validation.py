@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tintype.catalog import spec
 from tintype.catalog.models import MODELS
-from tintype.catalog.parameters import SAMPLERS, SCHEDULES
 from tintype.catalog.samples import SAMPLES, sample_path
 from tintype.errors import BadRequest, InvalidParameter, MissingParameter
+from tintype.samplers import OFFERED, SCHEDULES
 
 TEXT = MODELS["stable-diffusion-3.5-turbo-txt2img"]
 OLD = MODELS["sd1.5-img2img"]
@@ -109,7 +109,7 @@ def test_a_lone_surrogate_is_no_text(name: str) -> None:
 
 
 @pytest.mark.parametrize("spec", [TEXT, MEDIUM], ids=lambda spec: spec.slug)
-@pytest.mark.parametrize("name", [*SAMPLERS, *MEANT])
+@pytest.mark.parametrize("name", [*OFFERED, *MEANT])
 def test_every_sampler(spec: Any, name: str) -> None:
     body: Mapping[str, Any] = {**spec.example, "sampler": name}
     assert spec.read(spec.validate(body)[0]).sampler == MEANT.get(name, name)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tintype.catalog.advice import wording
-from tintype.catalog.models import SD3_TURBO_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
+from tintype.catalog.models import MODELS, SD3_TURBO_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.core import GenerationParams
 
 ORDER = GenerationParams(prompt="a fox", steps=20, guidance=7.0, seed=1, sampler="DDIM")
@@ -76,3 +76,14 @@ def test_a_negative_prompt_without_effect_is_said() -> None:
     # The model's own, which callers who say nothing get too.
     assert wording(SD35_TURBO_TXT2IMG, replace(own, negative_prompt="low quality, blurry")) == []
     assert wording(SD3_TURBO_IMG2IMG, replace(own, negative_prompt="")) == []
+
+
+def test_what_has_no_effect_without_a_refiner_is_said() -> None:
+    spec = MODELS["sdxl1.0-txt2img"]
+    own = replace(ORDER, refiner_strength=0.5, high_noise_fraction=0.9)
+    assert wording(spec, ORDER) == wording(spec, replace(ORDER, refiner=True)) == wording(SD15_IMG2IMG, own) == []
+    without = "it has no effect without refiner"
+    assert wording(spec, own) == [f"strength: {without}", f"high_noise_fraction: {without}"]
+    early = "strength: it has no effect where high_noise_fraction is below 1"
+    assert wording(spec, replace(own, refiner=True)) == [early]
+    assert wording(spec, replace(own, refiner=True, high_noise_fraction=1)) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ PARAMS = st.builds(
     height=WHOLE,
     sampler=st.text(),
     schedule=st.text(),
-    format=st.sampled_from(["jpeg", "png", "webp"]),
+    format=st.sampled_from(["jpeg", "png", "webp", "avif"]),
     quality=WHOLE,
     base64=st.booleans(),
     exact=st.booleans(),
@@ -45,7 +46,7 @@ RECIPES = st.builds(
 RESULTS = st.builds(
     Result,
     outputs=st.lists(st.builds(Output, st.text(), WHOLE, WHOLE, WHOLE, WHOLE)).map(tuple),
-    format=st.sampled_from(["jpeg", "png", "webp"]),
+    format=st.sampled_from(["jpeg", "png", "webp", "avif"]),
     seed=WHOLE,
     inference_time=st.floats(0, 1e6),
     cold_start=st.floats(0, 1e6),
@@ -77,6 +78,13 @@ def test_what_is_stored_is_read_again(record: Any) -> None:
 @given(PARAMS | RESULTS | REPORTS)
 def test_what_a_later_version_added_is_ignored(record: Any) -> None:
     assert type(record).from_json(stored(record) | {"of_tomorrow": [1]}) == record
+
+
+def test_a_refiner_is_written_where_there_is_one_as_earlier_versions_know_of_none() -> None:
+    plain = GenerationParams(steps=20, guidance=7.5, seed=1, sampler="UniPC")
+    refined = replace(plain, refiner=True, high_noise_fraction=0.5, refiner_strength=0.3)
+    assert not any("refine" in name or "noise" in name for name in plain.to_json())
+    assert GenerationParams.from_json(json.loads(json.dumps(refined.to_json()))) == refined
 
 
 def test_a_record_of_version_0_1_is_read() -> None:
@@ -122,7 +130,8 @@ def test_roles_say_what_an_input_is_for() -> None:
     params = GenerationParams(steps=1, guidance=1.0, seed=0, sampler="euler", inputs=inputs)
     assert params.init == InputImage("fox.png", "init")
     moved = params.from_source("file:1")
-    assert (moved.source, moved.inputs[1:]) == ("file:1", (InputImage("mask.png", "mask"),))
+    assert moved.inputs == (InputImage("mask.png", "mask"), InputImage("file:1"))
+    assert moved.from_source("file:2", "mask").input("mask") == InputImage("file:2", "mask")
 
 
 def values(param: Param) -> st.SearchStrategy[Any]:

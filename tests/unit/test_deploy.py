@@ -12,7 +12,7 @@ import yaml
 from tests.deploy_files import Compose, Folders, Kubernetes, Process, Systemd
 
 from tintype.catalog.modelfile import read_models_file
-from tintype.catalog.sources import SOURCES
+from tintype.catalog.models import SOURCES
 from tintype.cli import tintype
 from tintype.cli.serve import worker_grace
 from tintype.settings import CONFIG, VARIABLES, Settings
@@ -136,7 +136,7 @@ def test_the_models_file_names_what_tintype_would_pull(tmp_path: Path) -> None:
     text = (DEPLOY / "models.toml").read_text()
     for_all = tmp_path / "models.toml"
     for_all.write_text(re.sub(r"^# (?=\[|source|revision)", "", text, flags=re.MULTILINE))
-    entries = read_models_file(for_all)
+    entries = read_models_file(for_all).models
     assert list(entries) == ["sd1.5-img2img", "sd3-med-img2img"]
     for slug, entry in entries.items():
         assert (entry.source, entry.revision) == (SOURCES[slug].repository, SOURCES[slug].revision)

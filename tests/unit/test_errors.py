@@ -9,7 +9,15 @@ import re
 import pytest
 
 from tintype import errors
-from tintype.errors import InvalidParameter, MissingParameter, RequestUnknown, TintypeError, WorkerUnknown
+from tintype.errors import (
+    InvalidParameter,
+    MissingParameter,
+    OutOfCredits,
+    RequestUnknown,
+    SentTwice,
+    TintypeError,
+    WorkerUnknown,
+)
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, TintypeError)]
 STATUSES = {
@@ -52,7 +60,7 @@ def made(kind: type[TintypeError]) -> TintypeError:
         return InvalidParameter("steps", 0, "a whole number from 1 to 70")
     if kind is MissingParameter:
         return MissingParameter("prompt", "text")
-    return kind("7") if kind in (RequestUnknown, WorkerUnknown) else kind()
+    return kind("7") if kind in (RequestUnknown, SentTwice, WorkerUnknown) else kind()
 
 
 def test_every_status_of_the_contract() -> None:
@@ -117,6 +125,11 @@ def test_the_page_in_the_module_shows_the_whole_tree() -> None:
         assert kind.__name__ in errors.__doc__
 
 
+def test_whether_to_retry_goes_by_the_status_that_is_answered() -> None:
+    assert made(OutOfCredits).public_headers() == {}
+    assert made(OutOfCredits).public_headers(429) == {"x-should-retry": "false"}
+
+
 def test_a_401_names_the_scheme_that_is_taken() -> None:
     assert errors.Unauthorized().public_headers() == {"www-authenticate": 'Bearer realm="tintype"'}
 
@@ -130,3 +143,16 @@ def test_a_401_names_the_scheme_that_is_taken() -> None:
 )
 def test_what_was_sent_is_shown_in_the_words_of_json(sent: object, shown: str) -> None:
     assert str(InvalidParameter("steps", sent, "more")) == f"steps: {shown} was sent; allowed: more"
+
+
+@pytest.mark.parametrize(
+    ("sent", "echoed"),
+    [
+        *((True, True), (None, None), (7, 7), ("101", "101"), ([None, "é"], [None, "é"]), ("x" * 10**6, "x" * 80)),
+        *((float("nan"), "NaN"), ({1}, '"{1}"'), ("\ud800", "\\ud800"), (["\ud800"], '["\\ud800"]')),
+        (["x" * 10**6], '["' + "x" * 78 + "…"),
+    ],
+)
+def test_what_was_sent_can_be_a_member_of_an_answer(sent: object, echoed: object) -> None:
+    assert InvalidParameter("steps", sent, "more").sent == echoed
+    json.dumps(echoed, ensure_ascii=False, allow_nan=False).encode()

@@ -31,7 +31,7 @@ def test_named_devices() -> None:
 
 
 def test_auto_without_a_driver_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "DRIVER", devices.Path("/nonexistent"))
+    monkeypatch.setattr(devices, "DRIVERS", (Path("/nonexistent"),))
     assert devices.devices("auto") == ["cpu"]
 
 
@@ -233,7 +233,19 @@ def test_they_get_what_files_say_and_no_file(tmp_path: Path) -> None:
     assert there_too.settings.replace(t5="device", bootstrap_key="SG_secret") == loaded.settings
 
 
-@pytest.mark.parametrize("command", [("serve", "--fleet", "ray"), ("fleet",)])
-def test_a_missing_extra_is_named(command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options, "find_spec", lambda name: None if name == "ray" else name)
-    assert words(here(*command)).startswith("a Ray fleet needs the extra ray: pip install '/path/to/tintype[ray]', ")
+@pytest.mark.parametrize(
+    ("command", "env", "what", "extra"),
+    [
+        (("serve", "--fleet", "ray"), {}, "a Ray fleet", "ray"),
+        (("fleet",), {}, "a Ray fleet", "ray"),
+        (("serve",), {"TINTYPE_PREPARE": "openvino"}, "TINTYPE_PREPARE=openvino", "openvino"),
+    ],
+)
+def test_a_missing_extra_is_named(
+    command: tuple[str, ...], env: dict[str, str], what: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "find_spec", lambda name: None if name == extra else name)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    said = words(here(*command))
+    assert said.startswith(f"{what} needs the extra {extra}: pip install '/path/to/tintype[{extra}]', ")

@@ -103,7 +103,14 @@ def test_the_locks_make_the_constraints_and_build_with_the_same_setuptools() -> 
     assert torch["version"] == known["torch"]
 
 
+def test_what_litellm_brings_differs_from_ours_in_two_packages() -> None:
+    ours, apart = pins("locks/dev.txt"), pins("locks/litellm.txt")
+    assert apart.items() >= dict(re.findall(r"(.*)==(.*)", *PROJECT["dependency-groups"]["litellm"])).items()
+    assert apart.keys() & ours.keys() == {"certifi", "importlib-metadata"}, "what is here already is not brought again"
+
+
 def test_what_runs_is_not_made_to_bring_what_develops() -> None:
     assert not {"ray", "mypy", "moto", "pytest", "matplotlib", "psycopg"} & pins("locks/run.txt").keys()
+    assert not {"comfy-sdk", "litellm", "openai", "replicate", "webuiapi"} & pins("locks/server.txt").keys()
     targets = dict(re.findall(r"^([a-z]+): (.*?) ##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     assert (targets["demo"], targets["serve"], targets["wheel"], targets["install"]) == (*["install"] * 3, "$(RUNS)")

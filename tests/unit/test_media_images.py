@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.image_files import saved
 
-from tintype.core import Format
 from tintype.errors import BadPicture
-from tintype.media.images import check, content_type, decode, encode, identify
+from tintype.media.images import check, decode, encode, identify
 
 LIMIT = 1_000_000
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -33,7 +32,7 @@ def left_red() -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
 def test_every_format(kind: str) -> None:
     data = saved(left_red(), kind)
     image = decode(data, LIMIT)
@@ -65,7 +64,7 @@ def test_other_formats_are_refused(kind: str) -> None:
         decode(saved(left_red(), kind), LIMIT)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF"])
 def test_cut_short(kind: str) -> None:
     data = saved(Image.effect_noise((64, 64), 90).convert("RGB"), kind)
     with pytest.raises(BadPicture):
@@ -119,7 +118,7 @@ def test_cmyk() -> None:
     assert near(decode(saved(left_red().convert("CMYK"), "TIFF"), LIMIT).getpixel((4, 8)), RED)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
 def test_exif_orientation(kind: str) -> None:
     exif = Image.Exif()
     exif[0x112] = 6  # turn it a quarter clockwise
@@ -163,7 +162,7 @@ def test_bytes_at_random(data: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@given(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]), st.data())
+@given(st.sampled_from(["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"]), st.data())
 def test_damaged_pictures_decode_or_are_bad(kind: str, draw: st.DataObject) -> None:
     data = bytearray(saved(left_red(), kind))
     for _ in range(draw.draw(st.integers(1, 4))):
@@ -174,11 +173,10 @@ def test_damaged_pictures_decode_or_are_bad(kind: str, draw: st.DataObject) -> N
         assert "0x" not in str(error)
 
 
-@pytest.mark.parametrize("format", ["jpeg", "png", "webp"])
-def test_encode_and_back(format: Format) -> None:
+@pytest.mark.parametrize("format", ["jpeg", "png", "webp", "avif"])
+def test_encode_and_back(format: str) -> None:
     image = decode(encode(left_red(), format), LIMIT)
     assert near(image.getpixel((4, 8)), RED)
-    assert content_type(format) == f"image/{format}"
 
 
 def test_png_is_exact() -> None:
@@ -186,8 +184,8 @@ def test_png_is_exact() -> None:
     assert decode(encode(noise, "png"), LIMIT).tobytes() == noise.tobytes()
 
 
-@pytest.mark.parametrize("format", ["jpeg", "webp"])
-def test_quality_counts(format: Format) -> None:
+@pytest.mark.parametrize("format", ["jpeg", "webp", "avif"])
+def test_quality_counts(format: str) -> None:
     noise = Image.effect_noise((64, 64), 90).convert("RGB")
     assert len(encode(noise, format, 10)) < len(encode(noise, format, 60)) < len(encode(noise, format, 100))
 
@@ -201,6 +199,6 @@ def test_a_jpeg_with_a_second_picture_is_a_jpeg() -> None:
     assert near(decode(data, LIMIT).getpixel((4, 8)), RED)
 
 
-@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
 def test_kinds_are_media_types(name: str) -> None:
     assert identify(saved(left_red(), name), LIMIT)[0] == name.lower()

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image, ImageChops, ImageColor, ImageDraw
 
+from tintype.core import Fit
 from tintype.media.scaling import fit, fitted_size, native_size, resize
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -118,3 +119,30 @@ def disc(side: int) -> Image.Image:
 def difference(one: Image.Image, other: Image.Image) -> float:
     histogram = ImageChops.difference(one, other).convert("L").histogram()
     return sum(level * count for level, count in enumerate(histogram)) / (one.width * one.height)
+
+
+@pytest.mark.parametrize(
+    ("how", "corners"),
+    [
+        ("cover", ["green", "green", "green", "green"]),  # the middle of the image alone
+        ("stretch", ["red", "blue", "red", "blue"]),
+        ("contain", ["red", "blue", "red", "blue"]),
+    ],
+)
+def test_how_an_image_is_brought_to_another_shape(how: Fit, corners: list[str]) -> None:
+    image = Image.new("RGB", (300, 100), "green")
+    image.paste("red", (0, 0, 50, 100))
+    image.paste("blue", (250, 0, 300, 100))
+    found = fit(image, 120, 120, how)
+    assert found.size == (120, 120)
+    places = [(0, 0), (119, 0), (0, 119), (119, 119)]
+    assert [found.getpixel(place) for place in places] == [ImageColor.getrgb(colour) for colour in corners]
+    middle = [found.getpixel((x, 60)) for x in (0, 60, 119)]
+    assert middle == [ImageColor.getrgb(colour) for colour in (corners[0], "green", corners[1])]
+
+
+def test_what_is_left_beside_a_tall_image_has_the_pixels_of_its_edges() -> None:
+    image = Image.new("RGB", (10, 40), "white")
+    image.paste("black", (0, 0, 5, 40))
+    found = fit(image, 40, 40, "contain")
+    assert [found.getpixel((x, 20)) for x in (0, 14, 26, 39)] == [*[(0, 0, 0)] * 2, *[(255, 255, 255)] * 2]

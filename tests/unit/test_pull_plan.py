@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tintype.catalog.modelfile import ModelEntry
-from tintype.catalog.sources import SOURCES
+from tintype.catalog.models import SOURCES
 from tintype.errors import PullFailed
 from tintype.hub.folder import File, format_size
 from tintype.hub.plan import SnapshotSpec, pull_plan, pullable_slugs

@@ -199,4 +199,7 @@ def test_addresses_of_the_server(address: str) -> None:
 
 def test_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TINTYPE_WEIGHTS", json.dumps({"sd1.5-img2img": str(tmp_path)}))
-    assert build_registry(load_settings()).weights == {"sd1.5-img2img": WeightsSpec(tmp_path)}
+    weights = WeightsSpec(tmp_path)
+    assert build_registry(load_settings()).weights == dict.fromkeys(
+        ("sd1.5-img2img", "sd1.5-txt2img", "sd1.5-inpainting"), weights
+    )

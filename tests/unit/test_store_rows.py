@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from tintype.core import Result
+from tintype.core import Callback, Result
 from tintype.store.db.records import Billing, Failure, Lease, Request, RequestMetadata, Timing
 from tintype.store.db.tables import requests
 
 #: Where the attribute's name is not the column's.
 RENAMED = {"stored_generation": "generation", "images": "pictures", "speed_key": "pace"}
+CALLBACK = Callback("https://a.example/", ("start",), "v")
 RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5}
 
 
 def test_each_column_is_where_it_belongs() -> None:
-    row = {column.name: column.name for column in requests.c} | {"result": RESULT, "cancel_at": 9.0}
+    row = {column.name: column.name for column in requests.c}
+    row |= {"result": RESULT, "cancel_at": 9.0, "callback": CALLBACK.to_json()}
     request = Request.of([*row.values()])
     own = {name: getattr(request, name) for name in Request.__annotations__}
     records = {name: own.pop(name) for name in ("timing", "lease", "billing", "metadata", "result", "failure")}
@@ -22,7 +24,9 @@ def test_each_column_is_where_it_belongs() -> None:
         "timing": Timing("submitted_at", "started_at", "ended_at", "expires_at", "due_at", 9.0, "watched_until"),
         "lease": Lease("worker", "lease_until", "hand_backs", "cancel_requested"),
         "billing": Billing("price", "rate", "cost"),
-        "metadata": RequestMetadata(**{name: name for name in RequestMetadata.__annotations__}),
+        "metadata": RequestMetadata(
+            **{name: name for name in RequestMetadata.__annotations__} | {"callback": CALLBACK}
+        ),
         "result": Result.from_json(RESULT),
         "failure": Failure("error", "error_status", "error_kind"),
     }

@@ -23,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.promql import Asked, asked
 
 from tintype.errors import Forbidden, TintypeError, Unauthorized
+from tintype.store.db.records import VENDOR
 from tintype.store.ops.processes import STATES
 from tintype.telemetry.exposition import Metrics, MetricsSnapshot
 from tintype.telemetry.logs import REMIND, Outage, set_up_logs
@@ -66,6 +67,7 @@ def text(figures: MetricsSnapshot = EVERYTHING) -> str:
     times.read.observe(1)
     metrics = Metrics(lambda: figures, [times], {"database": "sqlite"})
     metrics.calls.refused(TintypeError())
+    metrics.calls.expect([VENDOR])
     metrics.calls.answered("/health", "GET", 200, 0.1)
     return metrics.render("")[0].decode()
 

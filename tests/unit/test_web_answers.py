@@ -36,6 +36,7 @@ QUEUED = Request(
     timing=Timing(100.0), lease=Lease(), billing=Billing(4_000), metadata=RequestMetadata(),
 )  # fmt: skip
 RUNNING = replace(QUEUED, status=Status.PROCESSING, attempt=1, timing=Timing(100.0, 101.0), step=1)
+TTL = 60.0
 ENDED = Timing(100.0, 101.0, 103.0)
 FAILED = replace(RUNNING, status=Status.FAILED, timing=ENDED, failure=Failure("why", 400))
 PARAMS = GenerationParams(prompt="a fox", steps=4, guidance=5.0, seed=5, sampler="euler")
@@ -56,7 +57,7 @@ def seen(answer: Answer) -> dict[str, Any]:
 
 @pytest.fixture
 def outputs(tmp_path: Path) -> Files:
-    return Files(tmp_path, 60)
+    return Files(tmp_path, TTL)
 
 
 def test_queued_and_running() -> None:
@@ -82,7 +83,7 @@ def test_failed_has_times_and_no_cost(outputs: Files) -> None:
     body = {"status": "FAILED", "request_id": "7", "error": "why", "metrics": times}
     body |= {"error_description": answers.failure(FAILED).advice}
     assert seen(answers.status(FAILED, BASE, Eta())) == body
-    assert seen(answers.result(FAILED, BASE, 10, outputs)) == body
+    assert seen(answers.result(FAILED, BASE, 10, outputs, TTL)) == body
 
 
 def test_cancelled_before_it_ran() -> None:
@@ -92,11 +93,12 @@ def test_cancelled_before_it_ran() -> None:
 
 def test_completed(outputs: Files) -> None:
     assert seen(answers.status(made(), BASE, Eta()))["metrics"] == {"inference_time": 1.25}
-    body = seen(answers.result(made(), BASE, 9_980_000, outputs))
+    body = seen(answers.result(made(), BASE, 9_980_000, outputs, TTL))
     assert body["output"] == body["images"][0]["url"] == f"{BASE}/files/1.png"
     assert (body["images"][0]["file_size"], body["images"][0]["seed"], body["seed"]) == ("9", "5", "5")
     times = {"inference_time": 1.25, "queue_time": 1.0, "total_time": 3.0}
     assert body["metrics"] == {"cost": 0.0035, "remaining_credits": 9.98, **times}
+    assert body["images"][0]["kept_until"] == "1970-01-01T00:02:43.000+00:00"
     assert body["error"] is None
     assert body["recipe"] == RECIPE.to_json()
 
@@ -105,13 +107,13 @@ def test_base64_is_the_files_own(outputs: Files) -> None:
     name = outputs.put(b"pixels", "png")
     result = replace(RESULT, outputs=(replace(RESULT.outputs[0], name=name),))
     request = made(params={"prompt": "a fox", "base64": True}, result=result)
-    assert seen(answers.result(request, BASE, 0, outputs))["output"] == "cGl4ZWxz"
+    assert seen(answers.result(request, BASE, 0, outputs, TTL))["output"] == "cGl4ZWxz"
 
 
 def test_whole_numbers_survive_a_reader_that_has_floats_only(outputs: Files) -> None:
     large = 2**53
     result = replace(RESULT, recipe=RECIPE.of(large))
-    body = seen(answers.result(made(result=result), BASE, 0, outputs))
+    body = seen(answers.result(made(result=result), BASE, 0, outputs, TTL))
     assert (body["recipe"]["order"]["seed"], body["recipe"]["order"]["steps"]) == (str(large), 4)
     sent = {"order": {"seed": large, "strength": 0.5}, "all": [large - 1, -large, True]}
     shown = {"order": {"seed": str(large), "strength": 0.5}, "all": [large - 1, str(-large), True]}

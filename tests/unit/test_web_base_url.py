@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fastapi import Request as HttpRequest
 
+from tintype.cli.web_server import listen
 from tintype.errors import BadRequest
 from tintype.settings import Settings
 from tintype.web.clients import base_url, own_path
@@ -19,6 +20,22 @@ def request(peer: str | None = "10.0.0.1", scheme: str = "http", **headers: str)
     return HttpRequest(
         {"type": "http", "scheme": scheme, "path": "/", "query_string": b"", "headers": named, "client": client}
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "opened"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "[::1]"),
+        ("::1", "[::1]"),
+        ("localhost", "localhost"),
+    ],
+)
+def test_what_a_browser_on_this_machine_opens(host: str, opened: str) -> None:
+    listener = listen(host, 0)
+    with listener.socket as listening:
+        assert listener.local_url == f"http://{opened}:{listening.getsockname()[1]}"
 
 
 @pytest.mark.parametrize(

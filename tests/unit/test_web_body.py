@@ -142,12 +142,28 @@ def test_several_pictures_in_a_list() -> None:
         parse_json(json.dumps({"data_urls": ["a" * LONG] * 21}).encode())
 
 
+def test_pictures_among_the_members_of_an_object() -> None:
+    sent = {"version": "x", "input": {"prompt": "a fox", "image": BASE64.decode(), "seed": 7}}
+    assert parse_json(json.dumps(sent).encode()) == sent
+    with pytest.raises(BadRequest, match=r"^prompt: \d+ bytes were sent"):
+        parse_json(json.dumps({"input": {"prompt": "a" * (SMALL + 1)}}).encode())
+    with pytest.raises(BadRequest, match="a text in a list or an object, is longer"):
+        parse_json(json.dumps({"input": {"input": {"image": BASE64.decode()}}}).encode())
+
+
+def test_a_file_that_keeps_its_name() -> None:
+    named = {"content": "eA==", "content.filename": "fox.png", "metadata": "{}"}
+    blob = part("metadata", b"{}", '; filename="blob"', "Content-Type: application/json\r\n")
+    assert parse(MULTIPART, form(part("content", b"x", '; filename="fox.png"'), blob)) == named
+    assert parse(MULTIPART, form(part("content", b"x", headers="Content-Type: image/png\r\n"))) == {"content": "eA=="}
+
+
 def test_what_is_ignored_may_be_long_but_not_very_long() -> None:
-    """A client that forwards a mask, say, to a model that takes none."""
-    mask = "é" * 200_000
-    assert parse_json(json.dumps({"mask": mask}, ensure_ascii=False).encode()) == {"mask": mask}
-    assert parse(URLENCODED, urlencode({"mask": mask[:80_000]}).encode()) == {"mask": mask[:80_000]}
-    masked = {"mask": mask, "more": mask, "most": mask}
+    """A client that forwards a pose, say, to a model that takes none."""
+    pose = "é" * 200_000
+    assert parse_json(json.dumps({"pose": pose}, ensure_ascii=False).encode()) == {"pose": pose}
+    assert parse(URLENCODED, urlencode({"pose": pose[:80_000]}).encode()) == {"pose": pose[:80_000]}
+    masked = {"pose": pose, "more": pose, "most": pose}
     with pytest.raises(BadRequest, match=r"^most: \d+ bytes were sent. The body has more than 1048576 bytes besides"):
         parse_json(json.dumps(masked, ensure_ascii=False).encode())
 
@@ -234,6 +250,8 @@ def test_so_many_values_are_read() -> None:
         (MULTIPART, form(b"--zzz\r\n\r\nx\r\n"), "no name"),
         (MULTIPART, form(part("image", b"1", FILE), part("image", b"2", FILE)), "^image: sent twice"),
         (MULTIPART, form(part("seed", b"1"), part("seed", b"1")), "^seed: sent twice"),
+        (MULTIPART, form(part("image[]", b"1", FILE), part("image", b"2", FILE)), "^image: sent twice"),
+        (MULTIPART, form(part("image", b"1", FILE), part("image[]", b"2", FILE)), "^image: sent twice"),
         (URLENCODED, b"seed=1&prompt=x&seed=2", "^seed: sent twice"),
         (URLENCODED, b"prompt=caf%E9", "^prompt: not valid UTF-8"),
         (URLENCODED, b"prompt=caf\xe9", "^prompt: not valid UTF-8"),
@@ -268,14 +286,22 @@ def test_a_form_that_is_refused(kind: str, data: bytes, words: str) -> None:
         (form(part("ä", b"1")), {"ä": "1"}),
         (form(part("a;b", b"1")), {"a;b": "1"}),
         (form(part("prompt", "ein Füchslein".encode(), FILE)), {"prompt": "ein Füchslein"}),
-        (form(part("mask", b"\x89PNG", FILE)), {"mask": "a file of 4 bytes"}),
+        (form(part("mask", b"\x89PNG", FILE)), {"mask": "iVBORw=="}),
+        (form(part("pose", b"\x89PNG", FILE)), {"pose": "a file of 4 bytes"}),
         (form(part("image", b"", '; filename=""', "Content-Type: application/octet-stream\r\n")), {}),
         (form(part("image", b"x", FILE)), {"image": "eA=="}),
+        (form(part("image[]", b"x", FILE)), {"image": ["eA=="]}),
+        (
+            form(part("image[]", b"x", FILE), part("n", b"1"), part("image[]", b"y", FILE)),
+            {"image": ["eA==", "eQ=="], "n": "1"},
+        ),
+        (form(part("image[]", PICTURE, FILE)), {"image": [BASE64.decode()]}),
+        (form(part("a[]", b"1"), part("b[c]", b"2"), part("d[]", b"")), {"a": ["1"], "b[c]": "2"}),
         # The end of the headers is the line end before the boundary (RFC 2046's grammar of a part without a body).
         (b'--zzz\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n--zzz--', {"prompt": ""}),
     ],
 )
-def test_forms_as_encoders_write_them(data: bytes, sent: dict[str, str]) -> None:
+def test_forms_as_encoders_write_them(data: bytes, sent: dict[str, Any]) -> None:
     assert parse(MULTIPART, data, TEXTS) == sent
 
 
@@ -291,6 +317,7 @@ def test_forms_as_encoders_write_them(data: bytes, sent: dict[str, str]) -> None
         (b"prompt=%F0%9F%98%80", {"prompt": "😀"}),
         (b"prompt", {"prompt": ""}),
         (b"base64=&base64=true", {"base64": "true"}),
+        (b"a[]=1&a%5B%5D=2&b[]=", {"a": ["1", "2"]}),
     ],
 )
 def test_urlencoded_forms(data: bytes, sent: dict[str, str]) -> None:

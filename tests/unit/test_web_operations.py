@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tintype.catalog.models import MODELS, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.catalog.parameters import SAMPLER_ALIASES, SAMPLERS
 from tintype.catalog.spec import Catalogue, ModelSpec
+from tintype.samplers import ALIASES, OFFERED
 from tintype.web.app import CORS
 from tintype.web.generate import operations
 from tintype.web.openapi import HEADERS
@@ -34,7 +34,7 @@ def test_each_slug_has_a_name_of_its_own() -> None:
 
 def test_values_are_those_that_the_server_takes() -> None:
     sampler = BODIES["StableDiffusion35TurboTxt2imgSampler"]
-    assert {*SAMPLERS, *SAMPLER_ALIASES} <= {*sampler["enum"]}
+    assert {*OFFERED, *ALIASES} <= {*sampler["enum"]}
     for value in sampler["enum"]:
         SD35_TURBO_TXT2IMG.parse({"prompt": "a fox", "sampler": value})
 
@@ -64,7 +64,7 @@ def test_a_body_is_described_as_it_is_read(spec: ModelSpec) -> None:
 
 
 def test_an_answer_has_the_formats_of_its_model() -> None:
-    for slug, formats in (("sd1.5-img2img", {"jpeg"}), ("stable-diffusion-3-turbo-img2img", {"jpeg", "png"})):
+    for slug, formats in (("sd1.5-img2img", {"jpeg"}), ("stable-diffusion-3-turbo-img2img", {"jpeg", "png", "avif"})):
         answer = operations.run(MODELS[slug], "Any", None)["responses"][200]
         assert answer["content"].keys() == {f"image/{format}" for format in formats}
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from anyio import create_task_group
+from fastapi import Request as HttpRequest
+from starlette.requests import ClientDisconnect
 
-from tintype.web.threads import Threads
+from tintype.web.connections import HUNG_UP
+from tintype.web.threads import Bunches, Threads
 
 MOST, SHARE, PLENTY = 5, 2, 60.0
 
@@ -156,3 +160,104 @@ async def test_work_knows_whose_call_it_is() -> None:
     caller = ContextVar[str]("caller")
     caller.set("a")
     assert await Threads(MOST, SHARE).run("a", caller.get) == "a"
+
+
+def call(whose: str, *, gone: bool = False) -> HttpRequest:
+    """A call of an account's."""
+    state = {"key": SimpleNamespace(account_id=whose), HUNG_UP: lambda: gone}
+    return HttpRequest({"type": "http", "state": state})
+
+
+class Job:
+    """Notes its bunches; the first one goes on until it is let go."""
+
+    def __init__(self) -> None:
+        self.bunches: list[list[str]] = []
+        self._free = threading.Event()
+
+    def __call__(self, items: Sequence[str]) -> list[str | Exception]:
+        self.bunches.append([*items])
+        assert self._free.wait(PLENTY)
+        if "broken" in items:
+            raise ZeroDivisionError
+        return [ValueError(one) if one == "bad" else one.upper() for one in items]
+
+    def free(self) -> None:
+        self._free.set()
+
+
+def asked(bunches: Bunches[str, str], *items: str) -> list[asyncio.Task[str]]:
+    return [asyncio.create_task(bunches.run(call(item[0]), item)) for item in items]
+
+
+@in_a_loop
+async def test_what_comes_while_a_bunch_is_worked_on_is_the_next_one() -> None:
+    """A few of each holder's: a burst of one's delays another's by one bunch."""
+    job = Job()
+    bunches = Bunches(Threads(MOST, SHARE), job, total=4, per_holder=2)
+    first = asked(bunches, "a0")
+    await until(lambda: len(job.bunches) == 1)
+    later = asked(bunches, "a1", "a2", "a3", "a4", "b0", "c0", "c1", "d0")
+    await asyncio.sleep(0)
+    job.free()
+    assert await asyncio.gather(*first, *later) == ["A0", "A1", "A2", "A3", "A4", "B0", "C0", "C1", "D0"]
+    assert job.bunches == [["a0"], ["a1", "a2", "b0", "c0"], ["d0", "a3", "a4", "c1"]]
+
+
+@in_a_loop
+async def test_those_that_come_together_are_one_bunch() -> None:
+    job = Job()
+    job.free()
+    together = asked(Bunches(Threads(MOST, SHARE), job), "a0", "b0", "b1")
+    assert await asyncio.gather(*together) == ["A0", "B0", "B1"]
+    assert job.bunches == [["a0", "b0", "b1"]]
+
+
+@in_a_loop
+async def test_an_item_s_error_is_its_own_and_the_job_s_is_everybody_s() -> None:
+    job = Job()
+    job.free()
+    bunches = Bunches(Threads(MOST, SHARE), job)
+    told = await asyncio.gather(*asked(bunches, "a0", "bad", "b0"), return_exceptions=True)
+    assert [*map(repr, told)] == ["'A0'", "ValueError('bad')", "'B0'"]
+    told = await asyncio.gather(*asked(bunches, "a0", "broken"), return_exceptions=True)
+    assert [*map(type, told)] == [ZeroDivisionError] * 2
+    assert await bunches.run(call("a"), "a1") == "A1"
+
+
+@in_a_loop
+async def test_who_has_hung_up_or_is_cancelled_is_in_no_bunch() -> None:
+    job = Job()
+    bunches = Bunches(Threads(MOST, SHARE), job)
+    first = asked(bunches, "a0")
+    await until(lambda: len(job.bunches) == 1)
+    gone = asyncio.create_task(bunches.run(call("a", gone=True), "a1"))
+    cancelled, kept = asked(bunches, "a2", "b0")
+    await asyncio.sleep(0)
+    first[0].cancel()
+    cancelled.cancel()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert cancelled.done()
+    assert not first[0].done(), "it waits for its end"
+    job.free()
+    assert await kept == "B0"
+    told = await asyncio.gather(*first, gone, cancelled, return_exceptions=True)
+    assert [*map(type, told)] == [asyncio.CancelledError, ClientDisconnect, asyncio.CancelledError]
+    assert job.bunches == [["a0"], ["b0"]]
+
+
+@in_a_loop
+async def test_a_machine_without_a_thread_for_a_bunch_may_have_one_for_the_next() -> None:
+    job = Job()
+    job.free()
+    bunches = Bunches(Threads(MOST, SHARE), job)
+    with pytest.MonkeyPatch.context() as full:
+        full.setattr("tintype.web.threads.threading.Thread.start", no_thread)
+        told = await asyncio.wait_for(asyncio.gather(*asked(bunches, "a0", "b0"), return_exceptions=True), PLENTY)
+    assert [*map(type, told)] == [RuntimeError] * 2
+    assert await asyncio.wait_for(bunches.run(call("a"), "a1"), PLENTY) == "A1"
+
+
+def no_thread(_: object) -> None:
+    raise RuntimeError("can't start new thread")

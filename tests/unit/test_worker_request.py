@@ -126,7 +126,7 @@ def test_every_transition_from_every_phase(phase: Phase, name: str) -> None:
 def test_the_walk_of_one_request() -> None:
     one = fetching()
     assert (one.phase, one.can_plan, one.held) == (Phase.FETCHING, False, ("r", 2))
-    one.fetched.set_result(None)
+    one.fetched.set_result({})
     assert one.can_plan
     one.wait_for_memory("plan")
     assert (one.plan, one.can_plan) == ("plan", False)
@@ -158,7 +158,7 @@ def test_an_image_of_another_request_is_not_taken() -> None:
 
 def test_in_float32_all_its_images_are_made_again() -> None:
     one = denoising()
-    one.fetched.set_result(None)
+    one.fetched.set_result({})
     one.finish(one.images[0], "pixels")
     one.exclude(3, own=True)
     one.start_over()

@@ -42,6 +42,8 @@ class BlockedPhrases:
 
     def found(self, prompt: str) -> str | None:
         """The first blocked phrase in a prompt, as its words; None where there is none."""
+        if not self._phrases:
+            return None
         spoken = words(prompt)
         for length in self._lengths:
             for start in range(len(spoken) - length + 1):

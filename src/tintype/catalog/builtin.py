@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from tintype.catalog.spec import ModelSpec
-from tintype.checkpoints.weights import BUILTIN_FOLDER, METADATA_FILE, has_builtin
+from tintype.checkpoints.weights import BUILTIN_FOLDER, builtin_weights, has_builtin
 
 #: As answers and descriptions call them.
 BUILTIN = "built-in"
@@ -30,27 +30,34 @@ PROMPTS = (
 
 def about(spec: ModelSpec, configured: Container[str]) -> dict[str, Any]:
     """What a model's description says of its weights: nothing for one with the operator's, or with none."""
-    if spec.slug in configured or not has_builtin(spec.family):
+    if spec.slug in configured or not has_builtin(spec.family, few_steps=spec.few_steps):
         return {}
-    # What a form begins with, by meaning: where guidance is taken at all, a little suits them best.
-    first = {"prompt": PROMPTS[0], "strength": 0.8, "seed": 1} | ({} if spec.few_steps else {"guidance": 4})
     world: dict[str, Any] = {
-        "first": first,
+        # What a form begins with, by meaning.
+        "first": {"prompt": PROMPTS[0], "strength": 0.8, "seed": 1},
         "vocabulary": list(vocabulary()),
         "colours": list(COLOURS),
         "prompts": list(PROMPTS),
     }
-    # An image of each of the four is shipped with the pages.
-    world["sample"] = f"/static/samples/{spec.like or spec.slug}.jpeg"
+    world["prompt_tokens"] = prompt_tokens(spec)
+    # An image of each model of the catalogue that has them is shipped with the pages.
+    world["sample"] = f"/static/samples/{spec.like or spec.slug}.webp"
     return {"weights": BUILTIN, "weights_note": in_words(spec), **world}
 
 
 def in_words(spec: ModelSpec) -> str:
     """The same in a sentence."""
-    side = _read(f"{spec.family}/{METADATA_FILE}")["native_size"]
+    side = builtin_weights(spec.family, few_steps=spec.few_steps).metadata.native_size
     things = len(vocabulary())
     world = f"a closed world of {things} things on {len(COLOURS)} colours"
     return f"{BUILTIN} weights: {world}, drawn at {side} px and enlarged"
+
+
+def prompt_tokens(spec: ModelSpec) -> int:
+    """Tokens of a prompt that they read, without start and end marks."""
+    folder = builtin_weights(spec.family, few_steps=spec.few_steps).path
+    config = json.loads((folder / "tokenizer" / "tokenizer_config.json").read_text("utf-8"))
+    return int(config["model_max_length"]) - 2
 
 
 @cache

@@ -12,18 +12,22 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from tintype.catalog.parameters import offering
-from tintype.catalog.spec import MAX_SIDE, MIN_SIDE, MULTIPLE, Catalogue, ModelSpec
+from tintype.catalog.parameters import offering, refined
+from tintype.catalog.spec import MAX_SIDE, MIN_SIDE, MULTIPLE, Alias, Catalogue, ModelSpec
 from tintype.errors import BadRequest, ConfigurationInvalid
+from tintype.families import FAMILIES
 from tintype.settings.values import OwnPrice
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9.\-]{0,79}")
 #: Other addresses below /v1 and /v2 than the models' own, which a slug would hide, or be hidden by: those that there
 #: are (a test holds them against the routes), and those of other hosts' dialects.
 RESERVED = (
-    "events", "files", "get-user-credits", "images", "keys", "ledger", "models", "operator", "predictions", "requests",
-    "samples", "usage", "warm", "webhooks",
+    "account", "collections", "default", "deployments", "events", "files", "get-user-credits", "hardware", "images",
+    "keys", "ledger", "models", "operator", "predictions", "requests", "responses", "samples", "trainings", "usage",
+    "warm", "webhooks",
 )  # fmt: skip
+#: What may be another name of models: with a slash inside, one of `owner/name`.
+ALIAS = re.compile(r"(?=.{1,80}$)[A-Za-z0-9._:\-]+(/[A-Za-z0-9._:\-]+)?")
 #: What a few-step model fixes, and the numbers it may be.
 BOUNDS = {"steps": (1, 100), "guidance": (1, 25)}
 
@@ -107,12 +111,16 @@ class ModelEntry(Strict):
     #: A file or folder on this machine, instead of the one in the weights.
     vae: Path | None = None
     #: The same for the text encoders, in the family's order: for SD 3 CLIP-L, CLIP-G, T5.
-    text_encoders: tuple[Path, ...] = Field((), max_length=3)
+    text_encoders: tuple[Path, ...] = ()
     #: A folder with the folders `tokenizer`, …, for files in the original layout, which have none.
     tokenizers: Path | None = None
+    #: The same for any component of the family, by its name.
+    components: dict[str, Path] = {}
     loras: Loras = ()
     #: LoRAs that a caller may ask for, by name.
     available_loras: dict[str, Annotated[LoraEntry, BeforeValidator(_lora)]] = {}
+    #: A file or folder with the weights of the model's refiner, for callers to ask for.
+    refiner: Path | None = None
     prediction: Literal["epsilon", "v_prediction"] | None = None
     #: Where SD 3's largest text encoder runs, or that it is neither pulled nor loaded.
     t5: Literal["device", "cpu", "none"] = "device"
@@ -130,23 +138,38 @@ class ModelEntry(Strict):
     @property
     def elsewhere(self) -> bool:
         """Whether it says where its weights are, or changes them: then the built-in ones don't replace them."""
-        changed = self.loras or self.available_loras or self.vae or self.text_encoders or self.prediction
+        parts = self.vae or self.text_encoders or self.components or self.refiner
+        changed = self.loras or self.available_loras or parts or self.prediction
         return bool(self.source or self.folder or self.file or changed)
 
 
 Entries = Mapping[str, ModelEntry]
 
 
+class AliasEntry(Strict):
+    """The models of an alias, by purpose."""
+
+    generate: str
+    edit: str
+
+
+def _alias(value: object) -> object:
+    """A slug alone is for both."""
+    return {"generate": value, "edit": value} if isinstance(value, str) else value
+
+
 class ModelsFile(Strict):
     """The whole file."""
 
     models: dict[str, ModelEntry] = Field(default_factory=dict)
+    #: What other hosts' clients call models.
+    aliases: dict[str, Annotated[AliasEntry, BeforeValidator(_alias)]] = Field(default_factory=dict)
 
 
-def read_models_file(path: Path) -> Entries:
-    """The entries by slug; raises ConfigurationInvalid, which names the key, what was given and what is allowed."""
+def read_models_file(path: Path) -> ModelsFile:
+    """The file; raises ConfigurationInvalid, which names the key, what was given and what is allowed."""
     try:
-        return ModelsFile(**tomllib.loads(path.read_text("utf-8"))).models
+        return ModelsFile(**tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
         raise ConfigurationInvalid(f"{path}: can't be read: {error.strerror}") from error
     except RecursionError as error:
@@ -157,15 +180,32 @@ def read_models_file(path: Path) -> Entries:
         raise ConfigurationInvalid(f"{path.name}: it is not TOML: {error}") from None
 
 
-def extend(catalogue: Catalogue, entries: Entries) -> Catalogue:
-    """The catalogue with the file's own slugs, and with what it changes of the others; raises ConfigurationInvalid."""
-    changed = {slug: _spec(slug, entry, catalogue) for slug, entry in entries.items()}
-    return Catalogue((dict(catalogue) | changed).values())
+def extend(catalogue: Catalogue, file: ModelsFile) -> Catalogue:
+    """The catalogue with the file's own slugs and aliases, and with what it changes of the others.
+
+    Raises ConfigurationInvalid.
+    """
+    changed = {slug: _spec(slug, entry, catalogue) for slug, entry in file.models.items()}
+    specs = dict(catalogue) | changed
+    return Catalogue(specs.values(), aliases=dict(catalogue.aliases) | _aliases(file, specs))
+
+
+def _aliases(file: ModelsFile, specs: Mapping[str, ModelSpec]) -> dict[str, Alias]:
+    for name, entry in file.aliases.items():
+        where = f"aliases.{name}"
+        if not ALIAS.fullmatch(name) or name in specs:
+            words = "1 to 80 of A-Z a-z 0-9 . _ : - with at most one / inside, and no slug"
+            raise ConfigurationInvalid(f"{where}: no alias can be called so; allowed: {words}")
+        for purpose, slug in entry:
+            if slug not in specs:
+                raise ConfigurationInvalid(f"{where}.{purpose}: {slug!r} was given; allowed: {', '.join(specs)}")
+    return {name: Alias(entry.generate, entry.edit) for name, entry in file.aliases.items()}
 
 
 def explain(error: ValidationError) -> str:
     """The first thing that is wrong, in the words of the file."""
-    first = error.errors(include_url=False)[0]
+    # An unknown key first: one that is missing may be meant by it.
+    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     where = ".".join(map(str, first["loc"]))
     given = first["input"]
     if first["type"] == "extra_forbidden":
@@ -181,7 +221,9 @@ def _unknown(loc: tuple[int | str, ...], given: object) -> str:
     name = str(loc[-1])
     if len(loc) == 3 and isinstance(given, dict) and name not in ModelEntry.model_fields:
         return f'no such key; a slug with a dot in it stands in quotes: [models."{loc[1]}.{name}"]'
-    known = list(ModelEntry.model_fields) if len(loc) == 3 else ["models"] if len(loc) == 1 else []
+    if loc[0] == "aliases":
+        return f'no such key, but generate and edit; a name with a dot in it stands in quotes: "{loc[1]}.{name}"'
+    known = list(ModelEntry.model_fields) if len(loc) == 3 else list(ModelsFile.model_fields) if len(loc) == 1 else []
     closest = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     hint = f"; the closest is {closest[0]}" if closest else f"; there are {', '.join(known)}" if known else ""
     return f"no such key{hint}"
@@ -189,8 +231,12 @@ def _unknown(loc: tuple[int | str, ...], given: object) -> str:
 
 def _spec(slug: str, entry: ModelEntry, catalogue: Catalogue) -> ModelSpec:
     where = f"models.{slug}"
-    if not SLUG.fullmatch(slug) or slug in RESERVED:
-        raise ConfigurationInvalid(f"{where}: a slug is a-z, 0-9, dots and hyphens, and none of {', '.join(RESERVED)}")
+    if not SLUG.fullmatch(slug):
+        raise ConfigurationInvalid(f"{where}: a slug is a-z, 0-9, dots and hyphens")
+    if slug in RESERVED:
+        raise ConfigurationInvalid(
+            f"{where}: {slug} is reserved for addresses of the server, as are {', '.join(RESERVED)}"
+        )
     if (slug in catalogue) == (entry.like is not None):
         known = ", ".join(catalogue)
         problem = "it has its own parameters; leave like out" if entry.like else f"required; allowed: {known}"
@@ -198,6 +244,7 @@ def _spec(slug: str, entry: ModelEntry, catalogue: Catalogue) -> ModelSpec:
     if entry.like is not None and entry.like not in catalogue:
         raise ConfigurationInvalid(f"{where}.like: {entry.like!r} was given; allowed: {', '.join(catalogue)}")
     base = catalogue[entry.like or slug]
+    _check_components(where, base, entry)
     spec = replace(
         base,
         slug=slug,
@@ -210,7 +257,28 @@ def _spec(slug: str, entry: ModelEntry, catalogue: Catalogue) -> ModelSpec:
         styled = offering(spec, entry.available_loras)
     except ValueError as error:
         raise ConfigurationInvalid(f"{where}.available_loras: {error}") from None
-    return _with_defaults(where, _sized(where, styled, entry.sizes), entry.defaults)
+    whole = _refined(where, styled) if entry.refiner else styled
+    return _with_defaults(where, _sized(where, whole, entry.sizes), entry.defaults)
+
+
+def _check_components(where: str, base: ModelSpec, entry: ModelEntry) -> None:
+    """Raise ConfigurationInvalid for components that the family hasn't."""
+    family = FAMILIES[base.family]
+    encoders = ", ".join(one.name for one in family.text_encoders)
+    if len(entry.text_encoders) > len(family.text_encoders):
+        given = f"{len(entry.text_encoders)} were given"
+        raise ConfigurationInvalid(f"{where}.text_encoders: {given}; {base.title} has {encoders}")
+    names = [one.name for one in family.components]
+    for name in entry.components:
+        if name not in names:
+            raise ConfigurationInvalid(f"{where}.components.{name}: no such component; there are {', '.join(names)}")
+
+
+def _refined(where: str, spec: ModelSpec) -> ModelSpec:
+    """The model whose callers may ask for its refiner."""
+    if all(param.field != "refiner" for param in spec.parameters):
+        raise ConfigurationInvalid(f"{where}.refiner: {spec.title} takes none; leave refiner out")
+    return refined(spec)
 
 
 def _sized(where: str, spec: ModelSpec, sizes: tuple[int, ...]) -> ModelSpec:
@@ -219,7 +287,7 @@ def _sized(where: str, spec: ModelSpec, sizes: tuple[int, ...]) -> ModelSpec:
         return spec
     sides = [param for param in spec.parameters if param.field in ("width", "height")]
     if not sides:
-        raise ConfigurationInvalid(f"{where}.sizes: {spec.title} draws at the input picture's size; leave sizes out")
+        raise ConfigurationInvalid(f"{where}.sizes: {spec.title} draws at the input image's size; leave sizes out")
     limits: dict[str, Any] = {"choices": sizes, "default": sizes[0], "minimum": None, "maximum": None, "step": 0}
     parameters = tuple(replace(param, **limits) if param in sides else param for param in spec.parameters)
     example = dict(spec.example) | {param.name: sizes[0] for param in sides}

@@ -1,4 +1,4 @@
-"""The parameters that several models have, the names of samplers and schedules, and LoRAs that a request may name."""
+"""The parameters that several models have, and LoRAs that a request may name."""
 
 from __future__ import annotations
 
@@ -7,44 +7,11 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+from tintype.catalog.formats import alternatives, offered
 from tintype.catalog.spec import MAX_SIDE, MIN_SIDE, MULTIPLE, Group, Kind, ModelSpec, Param, Value
 from tintype.core import SEEDS, GenerationParams
+from tintype.samplers import ALIASES, OFFERED, PLUG_INS, SCHEDULERS, SCHEDULES, SamplerSpec, known_sampler
 
-#: Schedulers of `sd1.5-img2img`, under the names of the wire.
-SD15_SCHEDULERS = (
-    "DDIM",
-    "DPM Multi",
-    "DPM Single",
-    "Euler a",
-    "Euler",
-    "Heun",
-    "DPM2 a Karras",
-    "DPM2 Karras",
-    "LMS",
-    "PNDM",
-    "DDPM",
-    "UniPC",
-)
-SAMPLERS = (
-    "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "dpm_2",
-    "dpm_2_ancestral", "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu",
-    "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm",
-    "ipndm", "ipndm_v", "deis", "ddim", "uni_pc", "uni_pc_bh2",
-)  # fmt: skip
-#: Samplers that ask the model more than once a step, by either family's name: how often, but for the last steps.
-EVALUATIONS = {
-    **dict.fromkeys(("Heun", "DPM2 a Karras", "DPM2 Karras"), 2),
-    **dict.fromkeys(("heun", "dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu"), 2),
-    "heunpp2": 3,
-}
-SCHEDULES = ("normal", "karras", "exponential", "sgm_uniform", "simple", "ddim_uniform", "beta")
-#: Two samplers of 2024 and two misprints, all of them on the vendor's pages.
-SAMPLER_ALIASES = {
-    "euler_pp": "euler_pp",
-    "euler_ancestral_pp": "euler_ancestral_pp",
-    "euler_ancestra": "euler_ancestral",
-    "leuler_ancestral_cfg_pp": "euler_ancestral_cfg_pp",
-}
 ASPECT_RATIOS = (
     "custom",
     "1:1 square 1024x1024",
@@ -89,8 +56,17 @@ def choice(
 
 def image(default: str | None = None) -> Param:
     """The input image."""
-    help = "The input picture: an http(s) URL, a data: URI, base64, or the path of a sample of this server."
+    help = "The input image: an http(s) URL, a data: URI, base64, or the path of a sample of this server."
     return Param(name="image", kind="picture", help=help, default=default, required=True, group="picture")
+
+
+def mask() -> Param:
+    """Which part of the input image is repainted."""
+    help = (
+        "Which part of the input image to repaint: an image that is white there, and black or transparent "
+        "elsewhere; one of another size is scaled to the input image's. Sent in the same ways as that."
+    )
+    return Param(name="mask", kind="picture", help=help, required=True, group="picture")
 
 
 def seed(default: int) -> Param:
@@ -102,7 +78,7 @@ def seed(default: int) -> Param:
 
 def count(name: str, max_: int) -> Param:
     """How many images."""
-    help = "Number of pictures; picture i has seed + i."
+    help = "Number of images; image i has seed + i."
     limits: dict[str, Any] = {"minimum": 1, "maximum": max_}
     return Param(name=name, kind="integer", help=help, default=1, means="count", group="size", **limits)
 
@@ -116,7 +92,7 @@ def steps(name: str, default: int, min_: int, max_: int) -> Param:
 
 def guidance(default: float, min_: float, max_: float) -> Param:
     """Classifier-free guidance."""
-    help = "How closely the picture follows the prompt; 1 is no guidance."
+    help = "How closely the image follows the prompt; 1 is no guidance."
     return Param(
         name="guidance_scale",
         kind="number",
@@ -132,16 +108,18 @@ def guidance(default: float, min_: float, max_: float) -> Param:
 
 def strength(default: float, min_: float) -> Param:
     """How much of the input image is replaced."""
-    help = "How much to change the input picture: low values keep it, 1 redraws it."
+    keeps = "low values keep it" if min_ else "0 keeps it"
+    help = f"How much to change the input image: {keeps}, 1 redraws it."
     limits: dict[str, Any] = {"minimum": min_, "maximum": 1}
     return Param(name="strength", kind="number", help=help, default=default, group="picture", step=0.05, **limits)
 
 
-def side(name: str) -> Param:
-    """Width or height of an image that is drawn from text alone."""
-    help = f"The picture's {name} in pixels, rounded to a multiple of {MULTIPLE}; used when aspect_ratio is custom."
-    limits: dict[str, Any] = {"minimum": MIN_SIDE, "maximum": MAX_SIDE}
-    return Param(name=name, kind="integer", help=help, default=1024, group="size", step=MULTIPLE, **limits)
+def side(name: str, default: int = 1024, min_: int = MIN_SIDE, max_: int = MAX_SIDE, when: str = "") -> Param:
+    """Width or height of an image that is drawn from text alone; `img_width` means width."""
+    means = name.removeprefix("img_")
+    help = f"The image's {means} in pixels, rounded to a multiple of {MULTIPLE}{when}."
+    limits: dict[str, Any] = {"minimum": min_, "maximum": max_, "step": MULTIPLE}
+    return Param(name=name, kind="integer", help=help, default=default, means=means, group="size", **limits)
 
 
 def sampler() -> Param:
@@ -149,43 +127,88 @@ def sampler() -> Param:
     return Param(
         name="sampler",
         kind="string",
-        help="The method that steps from noise to picture.",
+        help="The method that steps from noise to image.",
         default="dpmpp_2m",
-        choices=SAMPLERS,
-        aliases=SAMPLER_ALIASES,
-        plug_ins="tintype.samplers",
+        choices=OFFERED,
+        aliases=ALIASES,
+        plug_ins=PLUG_INS,
         group="method",
     )
 
 
 def schedule() -> Param:
     """The noise schedule of an SD 3 model."""
-    return Param(
-        name="scheduler",
-        kind="string",
-        help="How the noise levels are spread over the steps.",
-        default="sgm_uniform",
-        choices=SCHEDULES,
-        means="schedule",
-        group="method",
-    )
+    help = "How the noise levels are spread over the steps."
+    return choice("scheduler", help, tuple(SCHEDULES), "sgm_uniform", means="schedule", group="method")
+
+
+def diffusers_scheduler(default: str = "DDIM") -> Param:
+    """The sampler of a model that predicts noise or v."""
+    return choice("scheduler", "The sampling method.", tuple(SCHEDULERS), default, means="sampler", group="method")
+
+
+def file_format(name: str, *contract: str) -> Param:
+    """The file format, by default the contract's first; what this machine's Pillow can't write is left out."""
+    names = tuple(row.name for row in offered() if row.everywhere or row.name in contract)
+    return choice(name, "The image's file format.", names, contract[0], means="format")
 
 
 def quality() -> Param:
     """Compression of a lossy file format."""
-    help = "Quality of a JPEG or WebP file; PNG ignores it."
+    lossy = alternatives(row.title for row in offered() if row.options)
+    lossless = alternatives(row.title for row in offered() if not row.options)
+    help = f"Quality of a {lossy} file; {lossless} ignores it."
     return Param(name="image_quality", kind="integer", help=help, default=95, minimum=10, maximum=100, means="quality")
+
+
+NO_REFINER = "false, as no weights for the refiner are here; the operator can name some in the models file"
+
+
+def refiner() -> Param:
+    """Whether a refiner ends the image; `refined` allows it."""
+    return Param(
+        name="refiner",
+        kind="boolean",
+        help="Let the refiner draw the last steps, with strength and high_noise_fraction.",
+        default=False,
+        choices=(False,),
+        words=NO_REFINER,
+        group="method",
+    )
+
+
+def refined(spec: ModelSpec) -> ModelSpec:
+    """The model where it has a refiner."""
+    own = (replace(one, choices=(), words="") if one.field == "refiner" else one for one in spec.parameters)
+    return replace(spec, parameters=tuple(own))
+
+
+def high_noise_fraction() -> Param:
+    """What the model draws itself, before its refiner."""
+    help = "How much of the way from noise to image is drawn before the refiner: 0 none, 1 all of it."
+    return _fraction("high_noise_fraction", help, 0.8)
+
+
+def refiner_strength() -> Param:
+    """How much of a finished image the refiner redraws."""
+    help = "How much the refiner changes an image that is drawn already: where high_noise_fraction is 1."
+    return replace(_fraction("strength", help, 0.2), means="refiner_strength")
+
+
+def _fraction(name: str, help: str, default: float) -> Param:
+    limits: dict[str, Any] = {"minimum": 0, "maximum": 1, "step": 0.05}
+    return Param(name=name, kind="number", help=help, default=default, group="method", **limits)
 
 
 def exact() -> Param:
     """Whether the image's bits may depend on what else is running."""
-    help = "Share no denoising step with other requests, so that the picture can be made again bit for bit."
+    help = "Share no denoising step with other requests, so that the image can be made again bit for bit."
     return Param(name="exact", kind="boolean", help=help, default=False)
 
 
 def base64() -> Param:
     """Whether the answer is base64."""
-    return Param(name="base64", kind="boolean", help="Answer with the picture as base64.", default=False)
+    return Param(name="base64", kind="boolean", help="Answer with the image as base64.", default=False)
 
 
 def offering(spec: ModelSpec, names: Collection[str]) -> ModelSpec:
@@ -224,16 +247,13 @@ def loras(names: Collection[str]) -> Param:
     )
 
 
-def planned_steps(spec: ModelSpec, params: GenerationParams) -> int:
+def planned_steps(params: GenerationParams) -> int:
     """Model evaluations to expect per image, until the sampler itself has said.
 
     Exact but for `dpm_adaptive`, whose steps depend on the image, and for samplers of other packages.
     """
-    # diffusers, and so SD 1.5, runs only a part of the steps; KSampler, and so SD 3, runs them all.
-    steps = max(1, params.diffusers_steps) if spec.family == "sd15" else params.steps
-    if params.sampler == "PNDM":
-        return steps + 1  # diffusers' makes its second step twice
-    return sum(min(EVALUATIONS.get(params.sampler, 1), left) for left in range(1, steps + 1))
+    spec = known_sampler(params.sampler)
+    return spec.count(max(1, params.steps_run)) if spec else params.steps
 
 
 def speed_key(spec: ModelSpec, params: GenerationParams) -> str:
@@ -243,3 +263,20 @@ def speed_key(spec: ModelSpec, params: GenerationParams) -> str:
     """
     rows = params.count * (2 if params.guidance > 1 else 1)
     return f"{spec.slug} {(params.width * params.height).bit_length()} {rows}"
+
+
+def evaluations(spec: ModelSpec) -> dict[str, tuple[int, int]]:
+    """Of the model's samplers that don't evaluate it once per step: how often per step, and how often in addition."""
+    counts = {name: (row.evaluations or 1, row.count(1) - 1) for name, row in _samplers(spec).items()}
+    return {name: count for name, count in counts.items() if count != (1, 0)}
+
+
+def skips_steps(spec: ModelSpec) -> bool:
+    """Whether a strength below 1 leaves the first steps out."""
+    return any(row.steps_run(2, 0.5) < 2 for row in _samplers(spec).values())
+
+
+def _samplers(spec: ModelSpec) -> dict[str, SamplerSpec]:
+    """By name, those that its callers may choose from, without other packages', or the only one."""
+    offered = [str(name) for param in spec.parameters if param.field == "sampler" for name in param.choices]
+    return {name: row for name in offered or [spec.fixed["sampler"]] if (row := known_sampler(name))}

@@ -18,11 +18,13 @@ class Sample:
 
 
 LANDSCAPE = Sample("/sd-img2img-input.jpeg", side=512)
+#: Which part of it to repaint.
+LANDSCAPE_MASK = Sample("/sd-inpainting-mask.jpeg", side=512)
 PORTRAIT = Sample("/sd3-img2img-ip.jpg", "https://segmind-sd-models.s3.amazonaws.com/display_images/sd3-img2img-ip.jpg")
 SUBJECT = Sample(
     "/sd3-turbo-i2i-input.jpg", "https://segmind-sd-models.s3.amazonaws.com/display_images/sd3-turbo-i2i-input.jpg"
 )
-SAMPLES = (LANDSCAPE, PORTRAIT, SUBJECT)
+SAMPLES = (LANDSCAPE, LANDSCAPE_MASK, PORTRAIT, SUBJECT)
 
 
 def find_sample(image: str) -> Sample | None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from math import ceil
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
-from tintype.core import IMAGE_ROLES, Format, GenerationParams, InputImage, Role
-from tintype.errors import SENT_LENGTH, InvalidParameter, MissingParameter, NotFound
+from tintype.core import IMAGE_ROLES, Callback, GenerationParams, InputImage, Role, Size
+from tintype.errors import SENT_LENGTH, InvalidParameter, MissingParameter, ModelUnknown, NotServed
+from tintype.families import FAMILIES
+from tintype.families.spec import Capability
 
 Value = str | int | float | bool
 Kind = Literal["string", "picture", "integer", "number", "boolean"]
@@ -74,7 +76,7 @@ class Param:
     @property
     def allowed(self) -> str:
         """What may be sent, in words."""
-        if self.choices:
+        if self.choices and not self.words:
             return "one of " + ", ".join(str(choice) for choice in self.offered)
         words = self.words or WORDS[self.kind]
         if self.minimum is None or self.maximum is None:
@@ -149,6 +151,22 @@ def no_number(value: Any) -> Any:
     return value
 
 
+@dataclass(frozen=True)
+class Source:
+    """A repository of the Hugging Face hub in the diffusers layout."""
+
+    repository: str
+    #: The commit that is pulled, so that every server has the same weights.
+    revision: str
+    licence: str
+    #: Whether its licence must be accepted on the repository's page before anything can be pulled.
+    gated: bool
+    #: Bytes to be pulled, roughly: the files that are needed, each in its smallest published dtype.
+    size: int
+    #: Whether a few-step LoRA of the operator's choice must be added: the model's own weights aren't public.
+    needs_lora: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """One model that is served: what can be asked of it and what it costs."""
@@ -156,10 +174,14 @@ class ModelSpec:
     slug: str
     #: The model whose parameters and family a further slug of the operator's has; empty for one of tintype's own.
     like: str = ""
+    #: The model whose weights it draws with unless it has its own: both then share them, and forward passes.
+    weights_of: str = ""
     title: str
     description: str
-    #: The architecture that runs it: a module of `tintype.diffusion`.
-    family: Literal["sd15", "sd3"]
+    #: The architecture that runs it, by its name in `FAMILIES`.
+    family: str
+    #: Where its own weights are published; None for what has none.
+    source: Source | None = None
     #: Whether it draws in few steps without guidance; the built-in weights have a mode of their own for that.
     few_steps: bool = False
     tariff: Tariff
@@ -171,10 +193,39 @@ class ModelSpec:
     #: A request that works, as the model's page shows it.
     example: Mapping[str, Value] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        family = FAMILIES[self.family]
+        if self.needs not in family.capabilities:
+            raise ValueError(f"{self.slug}: the family {self.family} can't start from {self.needs}")
+        offered = [choice for param in self.parameters if param.field == "sampler" for choice in param.choices]
+        fixed = [value for name, value in self.fixed.items() if name == "sampler"]
+        if unknown := [name for name in (*offered, *fixed) if name not in family.samplers]:
+            raise ValueError(f"{self.slug}: the family {self.family} has no samplers {', '.join(map(str, unknown))}")
+
     @cached_property
+    def needs(self) -> Capability:
+        """What its family must be able to start from."""
+        return "mask" if "mask" in self.images else "image" if self.images else "text"
+
+    @cached_property
+    def images(self) -> Mapping[Role, str]:
+        """The input images that it takes: the name of each role's parameter; none for text to image."""
+        return {IMAGE_ROLES[param.field]: param.name for param in self.parameters if param.kind == "picture"}
+
+    @property
     def takes_image(self) -> bool:
-        """Whether it is an image-to-image model."""
-        return any(param.kind == "picture" for param in self.parameters)
+        """Whether it starts from an image."""
+        return bool(self.images)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The parameters' names."""
+        return frozenset(param.name for param in self.parameters)
+
+    @cached_property
+    def defaults(self) -> Mapping[str, Value | None]:
+        """What the optional parameters are where they aren't sent."""
+        return {param.name: param.default for param in self.parameters if not param.required}
 
     @cached_property
     def texts(self) -> frozenset[str]:
@@ -182,10 +233,10 @@ class ModelSpec:
         return frozenset(param.name for param in self.parameters if param.kind == "string" and not param.choices)
 
     @cached_property
-    def formats(self) -> tuple[Format, ...]:
+    def formats(self) -> tuple[str, ...]:
         """The file formats of its images: those that a caller may choose from, or its only one."""
         chosen = next((param.choices for param in self.parameters if param.field == "format"), ())
-        return cast("tuple[Format, ...]", chosen) or (self.fixed.get("format", "jpeg"),)
+        return tuple(map(str, chosen)) or (self.fixed.get("format", "jpeg"),)
 
     @property
     def price(self) -> int:
@@ -214,11 +265,21 @@ class ModelSpec:
         Numbers and booleans may come as strings; null means absent. Raises MissingParameter, InvalidParameter.
         """
         sent = {name: value for name, value in body.items() if value is not None}
-        ignored = sorted(sent.keys() - {param.name for param in self.parameters})
+        ignored = sorted(sent.keys() - self.names)
         try:
             return self.validator(**sent).model_dump(), ignored
         except ValidationError as error:
             raise self._explain(error, sent) from None
+
+    def check(self, name: str, value: Any) -> Any:
+        """One parameter's value, checked without the others; raises InvalidParameter."""
+        try:
+            checked = self.validator.__pydantic_validator__.validate_assignment(
+                self.validator.model_construct(), name, value
+            )
+        except ValidationError as error:
+            raise self._explain(error, {name: value}) from None
+        return getattr(checked, name)
 
     def parse(self, body: Mapping[str, Any]) -> Parsed:
         """Check a body and translate it; raises MissingParameter, InvalidParameter."""
@@ -230,8 +291,7 @@ class ModelSpec:
 
         They may have been stored before the model had all of its optional parameters; raises KeyError for other gaps.
         """
-        defaults = {param.name: param.default for param in self.parameters if not param.required}
-        whole = {**defaults, **values}
+        whole = {**self.defaults, **values}
         said = {param.field: whole[param.name] for param in self.parameters} | dict(self.fixed)
         if size := re.search(r"(\d+)x(\d+)$", said.get("aspect_ratio", "")):
             said["width"], said["height"] = int(size[1]), int(size[2])
@@ -278,6 +338,15 @@ class Parsed:
     values: dict[str, Any]
     #: Names that the model has no parameters for.
     ignored: tuple[str, ...]
+    #: What its caller should know of what was made of it.
+    notes: tuple[str, ...] = ()
+    #: A model that starts from an image was asked for one from text: it starts from a plain one of this size, whatever
+    #: the source of its init image is called here.
+    canvas: Size | None = None
+    #: From the init image's size, where that is known before a worker has it, to the images'; None leaves it as it is.
+    size_for: Callable[[Size], Size] | None = None
+    #: Where its caller wants it sent, in a body's own words for that.
+    callback: Callback | None = None
 
     def with_seed(self, draw: Draw) -> Parsed:
         """The seed -1 is replaced by a drawn one, so that a repeated attempt makes the same images."""
@@ -290,6 +359,18 @@ class Parsed:
         """The input image of this role comes from another place."""
         named = {param.name: source for param in self.spec.parameters if IMAGE_ROLES.get(param.field) == role}
         return replace(self, params=self.params.from_source(source, role), values=self.values | named)
+
+    def with_size(self, size: Size) -> Parsed:
+        """The images have this size in pixels, whatever the init image's is: it is brought to it (`params.fit`).
+
+        Raises InvalidParameter for a side that the model doesn't allow.
+        """
+        width, height = size
+        sides = {"width": width, "height": height}
+        named = {one.name: sides[one.field] for one in self.spec.parameters if one.field in sides}
+        for name, side in named.items():
+            self.spec.check(name, side)
+        return replace(self, params=replace(self.params, width=width, height=height), values=self.values | named)
 
 
 Per = Literal["picture", "second"]
@@ -315,15 +396,60 @@ class Tariff:
         return self.price if self.per == "second" else None
 
 
+#: What a model is asked for: an image from text, or from another image.
+Purpose = Literal["generate", "edit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Another name of models: the slug of the one for each purpose."""
+
+    generate: str
+    edit: str
+
+    def of(self, purpose: Purpose) -> str:
+        """The slug for a purpose."""
+        return self.edit if purpose == "edit" else self.generate
+
+    @property
+    def slugs(self) -> tuple[str, str]:
+        """Of the one for text, then of the one for an image."""
+        return self.generate, self.edit
+
+
 class Catalogue(dict[str, ModelSpec]):
     """The entries by slug, in the order in which models are listed; it is never changed."""
 
-    def __init__(self, specs: Iterable[ModelSpec]) -> None:
+    def __init__(
+        self,
+        specs: Iterable[ModelSpec],
+        unserved: Mapping[str, str] | None = None,
+        aliases: Mapping[str, Alias] | None = None,
+    ) -> None:
+        """unserved: why other models that there are aren't in it, by slug.
+
+        aliases: what callers of APIs other than the vendor's may call its models.
+        """
         super().__init__((spec.slug, spec) for spec in specs)
+        self.unserved = unserved or {}
+        self.aliases = aliases or {}
 
     def find(self, slug: str) -> ModelSpec:
-        """The entry of a slug that a caller named; raises NotFound, which names those that there are."""
+        """The entry of a slug that a caller named; raises ModelUnknown, with why, or with those that there are."""
         try:
             return self[slug]
         except KeyError:
-            raise NotFound(f"Model {slug[:SENT_LENGTH]} not found; the models are {', '.join(self)}") from None
+            if slug in self.unserved:
+                raise NotServed(f"{slug} {self.unserved[slug]}") from None
+            raise ModelUnknown(f"Model {slug[:SENT_LENGTH]} not found; the models are {', '.join(self)}") from None
+
+    def named(self, name: str, purpose: Purpose) -> ModelSpec:
+        """The entry of a slug or an alias that a caller named, for what it is asked for; raises as `find` does."""
+        if name in self.aliases:
+            return self.find(self.aliases[name].of(purpose))
+        if name in self or name in self.unserved:
+            return self.find(name)
+        known = ", ".join((*self, *self.aliases))
+        raise ModelUnknown(
+            f"Model {name[:SENT_LENGTH]} not found; the models are {known}; the operator can make this name an alias"
+        )

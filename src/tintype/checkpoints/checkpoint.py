@@ -9,16 +9,16 @@ from typing import Any, Protocol
 
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.files import Tensors, dequantize, display_name
-from tintype.checkpoints.keys.lora import target_name
-from tintype.checkpoints.keys.versions import current_names
 from tintype.checkpoints.lora import LoraTargets, lora_targets, loras_for
-from tintype.checkpoints.scheduler import training_config
-from tintype.checkpoints.single_file import COMPONENTS, OPTIONAL, SingleFile, find_component
+from tintype.checkpoints.lora_names import target_name
+from tintype.checkpoints.single_file import SingleFile, find_component
 from tintype.checkpoints.weights import WeightsSpec, read_json
 from tintype.errors import WeightsUnusable
+from tintype.families import FAMILIES
+from tintype.families.spec import TOKENIZERS, ComponentSpec, Config, FamilySpec, Network
 
-#: Next to the components' names: the folder that holds `tokenizer`, `tokenizer_2` and `tokenizer_3`.
-TOKENIZERS = "tokenizers"
+#: The component without tensors, and its file.
+SCHEDULER, SCHEDULER_FILE = "scheduler", "scheduler_config.json"
 #: Stems of the tensors' file, diffusers' first; a variant such as `.fp16` follows the stem.
 STEMS = ("diffusion_pytorch_model", "model")
 VARIANTS = ("", ".fp16", ".bf16")
@@ -28,15 +28,20 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 class Layout(Protocol):
     """What a folder and a single file have in common."""
 
-    def component(self, name: str) -> Component | None:
+    def component(self, spec: ComponentSpec) -> Component | None:
         """A network, or None where there is none."""
 
     @property
     def tokenizers(self) -> dict[str, Path]:
         """The tokenizers' folders by name."""
 
-    def config(self, name: str) -> dict[str, Any]:
-        """The configuration of a component without tensors."""
+    @property
+    def scheduler(self) -> Config:
+        """The scheduler's configuration."""
+
+    @property
+    def pipeline(self) -> Config:
+        """The pipeline's configuration; empty where there is none."""
 
     @property
     def unexpected_keys(self) -> list[str]:
@@ -48,30 +53,25 @@ class Checkpoint:
 
     def __init__(self, weights: WeightsSpec, family: str) -> None:
         self.weights = weights
-        self.family = family
+        self.family = FAMILIES[family]
         self._paths = dict(weights.components)
         #: By name: finding one reads files' headers.
         self._found: dict[str, Component | None] = {}
-        names = (*COMPONENTS[family], *self.tokenizers, TOKENIZERS, "scheduler")
+        names = (*(one.name for one in self.family.components), *self.family.tokenizers, TOKENIZERS, SCHEDULER)
         if unknown := self._paths.keys() - set(names):
             allowed = ", ".join(names)
             raise WeightsUnusable(f"components: {', '.join(sorted(unknown))} was named; allowed are {allowed}")
-
-    @property
-    def tokenizers(self) -> list[str]:
-        """The names of the family's tokenizers: one for each text encoder."""
-        return [name.replace("text_encoder", "tokenizer") for name in COMPONENTS[self.family] if "text_encoder" in name]
 
     @cached_property
     def layout(self) -> Layout:
         """The layout of the checkpoint itself; raises WeightsUnusable."""
         path = self.weights.path
-        return SingleFile(path, self.family) if path.is_file() else Folder(path)
+        return SingleFile(path, self.family) if path.is_file() else Folder(path, self.family)
 
-    def component(self, name: str) -> Component | None:
+    def component(self, spec: ComponentSpec) -> Component | None:
         """A network with its LoRAs, or None where it is missing or left out; raises WeightsUnusable."""
-        found = self._without_loras(name)
-        return found and found.with_loras(loras_for(self._lora_targets, name))
+        found = self._without_loras(spec)
+        return found and found.with_loras(loras_for(self._lora_targets, spec.name))
 
     @property
     def ignored(self) -> list[str]:
@@ -89,35 +89,39 @@ class Checkpoint:
         One that changes other components too may name T5, which can be left out; `ignored` tells it.
         """
         found = lora_targets(self.weights.loras)
+        optional = {one.name for one in self.family.components if one.optional}
         for lora, names in found:
             others = names - self._targets
-            if others - set(OPTIONAL) or not names & self._targets:
-                changes = f"changes {', '.join(sorted(others))}, which this model of the family {self.family} hasn't"
+            if others - optional or not names & self._targets:
+                changes = (
+                    f"changes {', '.join(sorted(others))}, which this model of the family {self.family.name} hasn't"
+                )
                 raise WeightsUnusable(f"{display_name(lora.path)} {changes}: it is for another kind of model")
         return found
 
     @cached_property
     def _targets(self) -> set[str]:
         """The components that LoRAs may change here, by LoRAs' names."""
-        return {
-            target_name(name) for name in COMPONENTS[self.family] if name not in OPTIONAL or self._without_loras(name)
-        }
+        components = self.family.components
+        return {target_name(one.name) for one in components if not one.optional or self._without_loras(one)}
 
-    def _without_loras(self, name: str) -> Component | None:
-        if name == "text_encoder_3" and self.weights.t5 == "none":
+    def _without_loras(self, spec: ComponentSpec) -> Component | None:
+        if spec.placed_by_t5 and self.weights.t5 == "none":
             return None
+        name = spec.name
         if name not in self._found:
-            self._found[name] = self._from_elsewhere(name) if name in self._paths else self.layout.component(name)
+            self._found[name] = self._from_elsewhere(spec) if name in self._paths else self.layout.component(spec)
         return self._found[name]
 
-    def _from_elsewhere(self, name: str) -> Component | None:
-        path = self._paths[name]
-        return component_folder(path, name) if path.is_dir() else find_component(path, self.family, name, alone=True)
+    def _from_elsewhere(self, spec: ComponentSpec) -> Component | None:
+        path = self._paths[spec.name]
+        return component_folder(path, spec) if path.is_dir() else find_component(path, spec, alone=True)
 
-    def tokenizer(self, name: str) -> Path | None:
-        """A tokenizer's folder, or None where its encoder is missing or left out; raises WeightsUnusable."""
-        if name == "tokenizer_3" and self.component("text_encoder_3") is None:
+    def tokenizer(self, encoder: ComponentSpec) -> Path | None:
+        """The folder of a text encoder's tokenizer, or None where that is left out; raises WeightsUnusable."""
+        if encoder.tokenizer is None or (encoder.optional and self.component(encoder) is None):
             return None
+        name = encoder.tokenizer.name
         shared = {name: self._paths[TOKENIZERS] / name} if TOKENIZERS in self._paths else {}
         found = {**self.layout.tokenizers, **shared, **self._paths}.get(name)
         if found is None or not found.is_dir():
@@ -128,14 +132,21 @@ class Checkpoint:
     def scheduler(self) -> dict[str, Any]:
         """The part of the scheduler's configuration that belongs to the weights; raises WeightsUnusable."""
         prediction = self.weights.prediction
-        folder = self._paths.get("scheduler")
-        config = read_json(folder / "scheduler_config.json") if folder else self.layout.config("scheduler")
-        return training_config(config | ({"prediction_type": prediction} if prediction else {}), self.family)
+        folder = self._paths.get(SCHEDULER)
+        config = read_json(folder / SCHEDULER_FILE) if folder else self.layout.scheduler
+        return self.family.training.trained({**config, **({"prediction_type": prediction} if prediction else {})})
+
+    def switch(self, name: str, *, default: bool) -> bool:
+        """A setting of the pipeline's that is true or false; raises WeightsUnusable."""
+        value = self.layout.pipeline.get(name, default)
+        if not isinstance(value, bool):
+            raise WeightsUnusable(f"model_index.json: {name} is {str(value)[:40]}; allowed: true or false")
+        return value
 
     def missing_message(self, name: str) -> str:
         """The error's text where a required component is missing."""
         ways = f"name its own file or folder for {name}"
-        if "tokenizer" in name:
+        if name in self.family.tokenizers:
             ways = f"name a folder for {name}, or for {TOKENIZERS} one in which the folder {name} is"
         return f"component {name} is missing from {self.weights.path.name}: {ways}"
 
@@ -143,23 +154,36 @@ class Checkpoint:
 class Folder:
     """The diffusers layout: a folder with `model_index.json` and one sub-folder per component."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, family: FamilySpec) -> None:
+        """Raises WeightsUnusable where it is another family's."""
         self.path = path
+        self.family = family
         self.index = read_json(path / "model_index.json")
+        pipeline = str(self.index.get("_class_name"))
+        own = [one for one in FAMILIES.values() if one.pipelines.fullmatch(pipeline)]
+        if own and family not in own:  # an unknown pipeline may have the family's components
+            raise WeightsUnusable(
+                f"{path.name} is {own[0].title} ({pipeline}), not a model of the family {family.name}"
+            )
 
-    def component(self, name: str) -> Component | None:
+    def component(self, spec: ComponentSpec) -> Component | None:
         """A network by its name in the index, or None where the index has none; raises WeightsUnusable."""
-        class_name = self._class(name)
-        return component_folder(self.path / name, name, class_name) if class_name else None
+        class_name = None if spec.separate else self._class(spec.name)
+        return component_folder(self.path / spec.name, spec, class_name) if class_name else None
 
     @property
     def tokenizers(self) -> dict[str, Path]:
         """The tokenizers' folders by their names in the index."""
-        return {name: self.path / name for name in self.index if name.startswith("tokenizer") and self._class(name)}
+        return {name: self.path / name for name in self.family.tokenizers if self._class(name)}
 
-    def config(self, name: str) -> dict[str, Any]:
-        """The JSON configuration of a component without tensors, such as the scheduler; raises WeightsUnusable."""
-        return read_json(self.path / name / f"{name}_config.json")
+    @property
+    def scheduler(self) -> Config:
+        """Raises WeightsUnusable where there is none."""
+        return read_json(self.path / SCHEDULER / SCHEDULER_FILE)
+
+    @property
+    def pipeline(self) -> Config:
+        return self.index
 
     @property
     def unexpected_keys(self) -> list[str]:
@@ -175,13 +199,13 @@ class Folder:
         raise WeightsUnusable(f"model_index.json: {name} is not a pair of a library and a class")
 
 
-def component_folder(folder: Path, name: str, class_name: str | None = None) -> Component:
+def component_folder(folder: Path, spec: ComponentSpec, class_name: str | None = None) -> Component:
     """A component's own folder: `config.json`, which may name the class, and its tensors; raises WeightsUnusable."""
     config = read_json(folder / "config.json")
     class_name = class_name or _class_in(config)
     if class_name is None:
-        raise WeightsUnusable(f"{folder.name}/config.json doesn't name the class of {name}")
-    return Component(name, class_name, config, tensor_files(folder), rename=partial(_renamed, class_name))
+        raise WeightsUnusable(f"{folder.name}/config.json doesn't name the class of {spec.name}")
+    return Component(spec, class_name, config, tensor_files(folder), rename=partial(_updated, spec.network(class_name)))
 
 
 def _class_in(config: Mapping[str, Any]) -> str | None:
@@ -191,8 +215,10 @@ def _class_in(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _renamed(class_name: str, tensors: Tensors) -> Tensors:
-    return current_names(class_name, dequantize(tensors))
+def _updated(network: Network | None, tensors: Tensors) -> Tensors:
+    """Of a class that the component can't have, as they are: who opens it is told."""
+    found = dequantize(tensors)
+    return network.update(found) if network else found
 
 
 def tensor_files(folder: Path) -> list[Path]:

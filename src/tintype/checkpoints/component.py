@@ -12,6 +12,7 @@ from typing import Any
 
 from tintype.checkpoints.files import Tensors, map_tensors, meta_tensors, read_header
 from tintype.checkpoints.weights import Lora, hash_file
+from tintype.families.spec import ComponentSpec
 
 
 class Component:
@@ -19,7 +20,7 @@ class Component:
 
     def __init__(
         self,
-        name: str,
+        spec: ComponentSpec,
         class_name: str,
         config: Mapping[str, Any],
         files: Sequence[Path],
@@ -28,7 +29,9 @@ class Component:
         prefix: str = "",
         loras: tuple[Lora, ...] = (),
     ) -> None:
-        self.name = name
+        self.spec = spec
+        #: As in the diffusers layout.
+        self.name = spec.name
         self.class_name = class_name
         #: As in `config.json`.
         self.config = config
@@ -42,7 +45,7 @@ class Component:
     def with_loras(self, loras: tuple[Lora, ...]) -> Component:
         """The same component with these LoRAs to merge."""
         return Component(
-            self.name, self.class_name, self.config, self.files, rename=self._rename, prefix=self.prefix, loras=loras
+            self.spec, self.class_name, self.config, self.files, rename=self._rename, prefix=self.prefix, loras=loras
         )
 
     def tensors(self) -> Tensors:

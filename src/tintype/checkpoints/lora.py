@@ -13,12 +13,14 @@ from typing import Any
 
 import torch
 
+from tintype.checkpoints import lora_names
 from tintype.checkpoints.files import MALFORMED, Tensors, display_name, map_tensors, read_header
-from tintype.checkpoints.keys import lora as keys
-from tintype.checkpoints.weights import Lora, is_number
+from tintype.checkpoints.weights import Lora
 from tintype.errors import WeightsUnusable
+from tintype.families.spec import ComponentSpec
+from tintype.families.training import is_number
 
-#: LoRAs with the components that each of them changes, by the names of `keys.target`.
+#: LoRAs with the components that each of them changes, by the names of `lora_names.target`.
 LoraTargets = tuple[tuple[Lora, set[str]], ...]
 
 #: Names of tensors or modules in one message, and characters of a value.
@@ -47,16 +49,16 @@ def lora_targets(loras: Collection[Lora]) -> LoraTargets:
 
 def loras_for(targets: LoraTargets, component: str) -> tuple[Lora, ...]:
     """The LoRAs that change a component."""
-    return tuple(lora for lora, names in targets if keys.target_name(component) in names)
+    return tuple(lora for lora, names in targets if lora_names.target_name(component) in names)
 
 
 def _targets(lora: Lora) -> set[str]:
     """An unknown name counts as the denoiser's, which always exists: reading the file for it raises the error."""
-    pairs = [keys.split_key(name) for name in read_header(lora.path).tensors]
-    return {keys.target(pair[0])[0] if pair else keys.DENOISER for pair in pairs} or {keys.DENOISER}
+    pairs = [lora_names.split_key(name) for name in read_header(lora.path).tensors]
+    return {lora_names.target(pair[0])[0] if pair else lora_names.DENOISER for pair in pairs} or {lora_names.DENOISER}
 
 
-def merge_loras(component: str, tensors: Tensors, loras: Collection[Lora], dtype: torch.dtype) -> Tensors:
+def merge_loras(component: ComponentSpec, tensors: Tensors, loras: Collection[Lora], dtype: torch.dtype) -> Tensors:
     """All of a component's tensors in one dtype, LoRAs added in float32 before rounding to it.
 
     Raises WeightsUnusable where a LoRA isn't understood or doesn't fit.
@@ -115,7 +117,7 @@ class LoraFile:
         self._modules: dict[str, dict[str, torch.Tensor]] = {}
         unknown, doubled = [], []
         for name, tensor in map_tensors([path]).items():
-            if (pair := keys.split_key(name)) is None:
+            if (pair := lora_names.split_key(name)) is None:
                 unknown.append(name)
             elif pair[1] in self._modules.setdefault(pair[0], {}):
                 doubled.append(name)
@@ -136,17 +138,19 @@ class LoraFile:
         if not any(_changes_anything(halves) for halves in self._modules.values()):
             raise WeightsUnusable(f"{self.name} changes nothing: its numbers are all zero, as before any training")
 
-    def updates(self, component: str, tensors: Tensors) -> Updates:
+    def updates(self, component: ComponentSpec, tensors: Tensors) -> Updates:
         """What it adds to a component's tensors; empty where it doesn't change this component.
 
         Raises WeightsUnusable for modules that the component hasn't, or has with other sizes.
         """
-        targets = {name: keys.target(name) for name in self._modules}
-        own = {name: flat for name, (target, flat) in targets.items() if target == keys.target_name(component)}
+        targets = {name: lora_names.target(name) for name in self._modules}
+        own = {
+            name: flat for name, (target, flat) in targets.items() if target == lora_names.target_name(component.name)
+        }
         if not own:
             return {}
         found: dict[str, LoraUpdate] = {}
-        names, originals = keys.flat_names(tensors), keys.original_names(component, tensors)
+        names, originals = lora_names.flat_names(tensors), lora_names.original_names(component, tensors)
         unknown, doubled = [], []
         for name, candidates in own.items():
             if known := [names[flat] for flat in candidates if flat in names]:
@@ -160,27 +164,29 @@ class LoraFile:
             found |= updates
         misfits = [name for name, update in found.items() if name not in tensors or not update.fits(tensors[name])]
         if unknown or misfits:
-            raise WeightsUnusable(f"{self.name} is for another {component}: {_some([*unknown, *misfits])} differ")
+            raise WeightsUnusable(f"{self.name} is for another {component.name}: {_some([*unknown, *misfits])} differ")
         if doubled:
             raise self._doubled(doubled)
         if broken := [name for name, update in found.items() if not update.is_finite]:
             raise WeightsUnusable(f"{self.name} has numbers that are NaN or infinite: {_some(broken)}; fetch it again")
         return found
 
-    def _from_original(self, component: str, module: str, halves: Tensors, tensors: Tensors) -> dict[str, LoraUpdate]:
+    def _from_original(
+        self, component: ComponentSpec, module: str, halves: Tensors, tensors: Tensors
+    ) -> dict[str, LoraUpdate]:
         """Of a module in the original layout: the rows of `up` go where the rows of its weight go."""
         try:
-            ups = keys.convert(component, {f"{module}.weight": halves["up"]}, tensors)
+            ups = lora_names.convert(component, {f"{module}.weight": halves["up"]}, tensors)
         except MALFORMED as error:
-            raise WeightsUnusable(f"{self.name} is for another {component}: {module} differs") from error
+            raise WeightsUnusable(f"{self.name} is for another {component.name}: {module} differs") from error
         return {
             weight: self._update(component, weight.removesuffix(".weight"), {**halves, "up": up})
             for weight, up in ups.items()
         }
 
-    def _update(self, component: str, module: str, halves: Tensors) -> LoraUpdate:
+    def _update(self, component: ComponentSpec, module: str, halves: Tensors) -> LoraUpdate:
         rank = halves["down"].shape[0] if halves["down"].ndim else 1  # `fits` refuses one without dimensions
-        factor = self._config.factor(component, module, rank, self._alpha(module, halves))
+        factor = self._config.factor(component.name, module, rank, self._alpha(module, halves))
         return LoraUpdate(halves["up"], halves["down"], factor)
 
     def _alpha(self, module: str, halves: Tensors) -> float | None:

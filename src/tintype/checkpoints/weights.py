@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import stat
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tintype.errors import InvalidParameter, WeightsUnusable
+from tintype.families import FAMILIES
+from tintype.families.training import is_number
 
 #: Of a file's fingerprint: bytes at each end, and how many samples in between, of how many bytes. A fine-tune may
 #: change as little as every attention's matrices, anywhere in the file.
@@ -33,8 +34,6 @@ MAX_NATIVE_SIZE, MAX_T5_TOKENS = 1024, 512
 T5Place = Literal["device", "cpu", "none"]
 #: The built-in weights, one folder per family in the diffusers layout, shipped inside the package.
 BUILTIN_FOLDER = Path(str(files("tintype") / "weights"))
-#: Makes built-in weights few-step ones.
-TURBO_LORA = BUILTIN_FOLDER / "turbo" / "pytorch_lora_weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,13 @@ class WeightsMetadata:
     native_size: int | None = None
     #: Rows of T5 text that they were trained with; None leaves it to the settings.
     t5_tokens: int | None = None
+    #: How much of the guidance above 1 that is asked for they take: small models burn out where large ones are at their
+    #: best. With 0.25, a guidance of 7.5 is one of 2.6.
+    guidance_share: float = 1.0
+
+    def guidance(self, asked: float) -> float:
+        """The guidance that they draw with; exactly what was asked for, to the bit, where they take all of it."""
+        return asked - (1 - self.guidance_share) * (asked - 1)
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ class WeightsSpec:
     builtin: bool = False
     #: LoRAs that a request may choose by name, on top of `loras`.
     available_loras: tuple[tuple[str, Lora], ...] = ()
+    #: Those of the refiner, which a request may ask for.
+    refiner: WeightsSpec | None = None
 
     @property
     def metadata(self) -> WeightsMetadata:
@@ -83,13 +91,15 @@ class WeightsSpec:
         if not path.is_file():
             return WeightsMetadata()
         content = read_json(path)
-        metadata = WeightsMetadata(content.get("native_size"), content.get("t5_tokens"))
-        if not (
-            _is_whole(metadata.native_size, 64, MAX_NATIVE_SIZE) and _is_whole(metadata.t5_tokens, 1, MAX_T5_TOKENS)
-        ):
-            allowed = f"native_size from 64 to {MAX_NATIVE_SIZE} and t5_tokens from 1 to {MAX_T5_TOKENS}"
-            raise WeightsUnusable(f"{METADATA_FILE}: {content} was found; allowed are whole numbers, {allowed}")
-        return metadata
+        size, tokens, share = content.get("native_size"), content.get("t5_tokens"), content.get("guidance_share", 1.0)
+        known = _is_whole(size, 64, MAX_NATIVE_SIZE) and _is_whole(tokens, 1, MAX_T5_TOKENS)
+        if not (known and is_number(share) and 0 < share <= 1):
+            allowed = (
+                f"whole numbers, native_size from 64 to {MAX_NATIVE_SIZE} and t5_tokens from 1 to {MAX_T5_TOKENS}, "
+                "and guidance_share above 0, up to 1"
+            )
+            raise WeightsUnusable(f"{METADATA_FILE}: {content} was found; allowed are {allowed}")
+        return WeightsMetadata(size, tokens, share)
 
     def with_loras(self, chosen: Iterable[tuple[str, float]]) -> WeightsSpec:
         """With available LoRAs on top, each times its strength; raises InvalidParameter for any other."""
@@ -116,20 +126,24 @@ class WeightsSpec:
         return digest.hexdigest()
 
 
-def has_builtin(family: str) -> bool:
-    """Whether a family has built-in weights."""
-    return (BUILTIN_FOLDER / family / METADATA_FILE).is_file()
+def has_builtin(family: str, *, few_steps: bool = False) -> bool:
+    """Whether a family has built-in weights, and a LoRA for few steps where that is asked for."""
+    builtin = FAMILIES[family].builtin
+    return builtin is not None and (bool(builtin.few_steps) or not few_steps)
 
 
 @cache
 def builtin_weights(family: str, *, few_steps: bool = False) -> WeightsSpec:
-    """A family's built-in weights; `few_steps` adds the LoRA that draws in four steps without guidance.
+    """A family's built-in weights; `few_steps` adds its LoRA that draws in four steps without guidance.
 
-    Raises WeightsUnusable for a family without built-in weights.
+    Raises WeightsUnusable for a family without such weights.
     """
-    if not has_builtin(family):
-        raise WeightsUnusable(f"no weights are configured, and the family {family} has no built-in ones")
-    return WeightsSpec(BUILTIN_FOLDER / family, (Lora(TURBO_LORA),) if few_steps else (), builtin=True)
+    builtin = FAMILIES[family].builtin
+    if builtin is None or (few_steps and not builtin.few_steps):
+        kind = "few-step" if builtin else "built-in"
+        raise WeightsUnusable(f"no weights are configured, and the family {family} has no {kind} ones")
+    loras = (Lora(BUILTIN_FOLDER / builtin.few_steps),) if few_steps else ()
+    return WeightsSpec(BUILTIN_FOLDER / builtin.folder, loras, builtin=True)
 
 
 def list_files(path: Path) -> list[Path]:
@@ -197,11 +211,6 @@ def regular_size(path: Path) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise OSError
     return found.st_size
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a finite number that a float can hold, and no boolean."""
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def _is_whole(number: object, min_: int, max_: int) -> bool:

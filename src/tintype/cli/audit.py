@@ -46,9 +46,9 @@ def audit(
     The newest come first; acts expire after TINTYPE_AUDIT_TTL. `who` is, over the API, a key's name and prefix, with
     the client's address; else the system's user and host.
 
-    Acts: account.create account.credit database.migrate key.create key.revoke key.rotate key.safety model.warm
-    queue.pause queue.resume storage.adopt webhook.add webhook.rebase webhook.remove webhook.replay webhook.rotate
-    webhook.update worker.drain worker.recall
+    Acts: account.create account.credit database.migrate key.create key.revoke key.rotate key.safety key.update
+    model.warm queue.pause queue.resume storage.adopt webhook.add webhook.rebase webhook.remove webhook.replay
+    webhook.rotate webhook.update worker.drain worker.recall
 
     \b
     Examples:

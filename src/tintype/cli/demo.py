@@ -1,4 +1,4 @@
-"""`tintype demo`: the four models over the HTTP API, with the vendor's own package as the client."""
+"""`tintype demo`: the four models of the contract over the HTTP API, with the vendor's own package as the client."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def _generate_all(client: Any, output: Path, console: Console) -> list[Generated
     columns = (TextColumn("{task.description:<36}"), BarColumn(), TextColumn("{task.fields[state]}"))
     planned = [
         Generated(slug, request, output / f"{slug}{f'-{index}' if index else ''}.jpeg")
-        for slug, spec in MODELS.items()
-        for index, request in enumerate([spec.example, *WORLD[slug]])
+        for slug, requests in WORLD.items()
+        for index, request in enumerate([MODELS[slug].example, *requests])
     ]
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         for image in planned:

@@ -13,19 +13,19 @@ from typing import Any
 import click
 
 from tintype.catalog.advice import refuse, warnings, wording
-from tintype.catalog.parameters import read_loras
+from tintype.catalog.formats import offered
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import WORDS, Catalogue, Kind, ModelSpec, Param, Value
 from tintype.cli.local import check_device, check_files, load_model, progress_bar, write_output
 from tintype.cli.options import data_option, load_settings, verbose_option
-from tintype.core import Format, GenerationParams
-from tintype.errors import BadPicture, BadRequest, InvalidParameter
+from tintype.core import GenerationParams
+from tintype.errors import BadPicture, BadRequest, InvalidParameter, MissingParameter
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.inline import from_text
 from tintype.settings import Settings
 from tintype.telemetry.logs import command_logs
 
-FORMATS: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
+SUFFIXES = {suffix: row.name for row in offered() for suffix in row.suffixes}
 #: Where neither a name nor a format is given.
 OUTPUT = "out.png"
 #: Maximum of choices that are listed in place of a value; more are listed after the text.
@@ -36,6 +36,8 @@ METAVARS: dict[Kind, str] = {"string": "TEXT", "picture": "FILE|URL", "integer":
 HELP = {
     "image": "The input image: a file, an http(s) URL, a data: URI, base64, or a sample's path such as"
     " /sd-img2img-input.jpeg.",
+    "mask": "Which part of the input image to repaint: a file, or what else --image takes, in which that is white and"
+    " the rest black, or transparent.",
     "format": "The file's format; by default that of the ending of --output, and never another one.",
 }
 #: Characters: the smallest images have more, and a file's name that could be base64 rarely has as many.
@@ -46,7 +48,7 @@ OPTIONS: list[click.Parameter] = [
     click.Option(
         ["-o", "--output"],
         metavar="FILE",
-        help=f"File to write; its ending decides on the format: {', '.join(FORMATS)}.  [default: {OUTPUT}]",
+        help=f"File to write; its ending decides on the format: {', '.join(SUFFIXES)}.  [default: {OUTPUT}]",
     ),
     click.Option(
         ["--weights"], type=click.Path(path_type=Path), help="Folder in the diffusers layout, or a single file."
@@ -67,8 +69,13 @@ def model_command(spec: ModelSpec) -> click.Command:
         own = {name: given.pop(name) for name in ("output", "weights", "dtype", "device", "verbose", "data")}
         _generate(spec, given, **own)
 
-    image = f" --image {sample_path(str(spec.example['image']))}" if spec.takes_image else ""
-    example = f"\b\nExample:\n  tintype generate {spec.slug} \\\n    --prompt 'a fox'{image} --seed 7 -o fox.png"
+    images = [f"--{name} {sample_path(str(spec.example[name]))}" for name in spec.images.values()]
+    lines = [
+        f"tintype generate {spec.slug}",
+        *([" ".join(images)] if images else []),
+        "--prompt 'a fox' --seed 7 -o fox.png",
+    ]
+    example = "\b\nExample:\n  " + " \\\n    ".join(lines)
     command = click.Command(spec.slug, callback=run, help=f"{spec.description}\n\n{example}", short_help=spec.title)
     command.params = [_flag(param) for param in spec.parameters] + OPTIONS
     return data_option(verbose_option(command))
@@ -90,8 +97,9 @@ def _generate(
     check_device(device)
     settings = load_settings(data=data, dtype=dtype)
     registry = build_registry(settings).with_weights(spec.slug, weights)
-    if given.get("image"):
-        given["image"] = _input_image(given["image"], settings.inputs.max_bytes)
+    for name in spec.images.values():
+        if given.get(name):
+            given[name] = _input_image(given[name], settings.inputs.max_bytes)
     params = _parse(spec, given, path)
     with command_logs("generate", verbose), progress_bar() as progress:
         images = _run(spec, params, settings, registry, device, progress)
@@ -110,11 +118,11 @@ def _output(spec: ModelSpec, given: Mapping[str, Any], output: str | None) -> Pa
     param = next((param for param in spec.parameters if param.field == "format"), None)
     wanted = given.get(param.name) if param else None
     path = Path(output or (OUTPUT if wanted is None else f"out.{wanted}"))
-    ending = FORMATS.get(path.suffix.lower())
+    ending = SUFFIXES.get(path.suffix.lower())
     if param and wanted is not None and wanted not in param.choices:
         return path  # is refused with the other parameters
     if ending is None:
-        raise InvalidParameter("--output", path.name, f"a name that ends in {', '.join(FORMATS)}")
+        raise InvalidParameter("--output", path.name, f"a name that ends in {', '.join(SUFFIXES)}")
     if param and wanted not in (None, ending):
         other = f"{_name(param)} says {wanted}"
         raise BadRequest(f"--output {path.name} is a {ending} file, and {other}: leave one of them out")
@@ -141,11 +149,15 @@ def _is_file(text: str) -> bool:
 
 
 def _parse(spec: ModelSpec, given: dict[str, Any], output: Path) -> GenerationParams:
-    params = spec.parse(given).with_seed(secrets.randbelow).params
+    try:
+        params = spec.parse(given).with_seed(secrets.randbelow).params
+    except MissingParameter as missing:
+        option = f"--{missing.name.replace('_', '-')}"
+        raise BadRequest(f"{option}: required; `tintype generate {spec.slug} --help` has an example") from missing
     refuse(params)
     for words in warnings(params) + wording(spec, params):
         click.echo(f"note: {words}", err=True)
-    return replace(params, format=FORMATS[output.suffix.lower()])
+    return replace(params, format=SUFFIXES[output.suffix.lower()])
 
 
 def _run(
@@ -156,16 +168,16 @@ def _run(
     device: str,
     progress: Callable[[int, int], None],
 ) -> list[Any]:
-    from tintype.worker.inputs import read_image  # noqa: PLC0415 - imports torch
+    from tintype.worker.inputs import read_images  # noqa: PLC0415 - imports torch
     from tintype.worker.main import generate as make  # noqa: PLC0415
     from tintype.worker.plan import unread_text  # noqa: PLC0415
 
-    # The input image first: it may be unreadable, and loading weights takes long.
-    image = read_image(params, settings.inputs)
-    loaded = load_model(settings, registry, spec, device, read_loras(params.loras))
+    # The input images first: they may be unreadable, and loading weights takes long.
+    inputs = read_images(params, settings.inputs)
+    loaded = load_model(settings, registry, spec, device, params)
     for words in unread_text(loaded.family, params):
         click.echo(f"note: {words}", err=True)
-    return make(loaded, spec.slug, params, image, settings.worker.max_rows, progress)
+    return make(loaded, spec.slug, params, inputs, settings.worker.max_rows, progress)
 
 
 def _name(param: Param) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import click
 
+from tintype.catalog.limits import LIMITS, MAX_LIMIT, Limit
 from tintype.catalog.spec import Catalogue
 from tintype.cli.database import open_store
 from tintype.cli.options import DAYS, HOURS, data_option, json_option, load_settings, to_micro, wide_option
@@ -24,9 +26,33 @@ from tintype.store.billing.ledger import dollars
 
 DAY, HOUR = 86_400.0, 3_600.0
 SCOPES = ("read", "run")
-#: Far more than any server needs, far less than the database's integers hold.
-number = click.IntRange(1, 1_000_000_000)
 strictness = click.Choice(get_args(Safety))
+
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+#: Stands for no limit of its own.
+NONE = "none"
+
+
+def or_none(number: Any) -> Callable[[str], Any]:
+    """What takes NONE too, in addition to a type of click's."""
+    return lambda value: value if value == NONE else number.convert(value, None, None)
+
+
+def limit_options(*, lift: bool) -> Callable[[Command], Command]:
+    """An option for each limit; lift: whether NONE can be given."""
+
+    def add(command: Command) -> Command:
+        for limit in reversed(LIMITS.values()):
+            number = click.FLOAT if limit.money else click.IntRange(limit.min, MAX_LIMIT)
+            shares = "; without, it shares its account's" if limit.scope == "account" else ""
+            kind, metavar = (or_none(number), f"NUMBER|{NONE}") if lift else (number, None)
+            command = click.option(limit.option, type=kind, metavar=metavar, help=f"{limit.help}{shares}.")(command)
+        return command
+
+    return add
 
 
 @click.group()
@@ -37,6 +63,7 @@ def keys() -> None:
     Examples:
       tintype keys create --name laptop
       tintype keys create --models sd1.5-img2img --expires 30 --spend-cap 5
+      tintype keys update SG_1a2b --daily-spend 2
       tintype keys rotate SG_1a2b
       tintype keys revoke SG_1a2b
     """
@@ -47,11 +74,7 @@ def keys() -> None:
 @click.option("--name", default="key", show_default=True, help="What the key is for.")
 @click.option("--models", help="Comma-separated slugs that it may run; by default all.")
 @click.option("--scopes", default="read,run", show_default=True, help="`read` to read only, `read,run` to do all.")
-@click.option("--rpm", type=number, help="Requests per minute of this key alone; by default it shares its account's.")
-@click.option("--concurrency", type=number, help="Concurrent requests, queued or running; as --rpm.")
-@click.option("--max-queued", type=number, help="Concurrent images, queued or running; as --rpm.")
-@click.option("--max-pixels", type=number, help="Pixels of one request: width × height × images.")
-@click.option("--spend-cap", type=float, help="Dollars that it may spend in all.")
+@limit_options(lift=False)
 @click.option("--safety", type=strictness, help="Of the safety check; by default the server's (docs/safety.md).")
 @click.option("--test", is_flag=True, help="A key for tests: free, no model runs (docs/test-mode.md).")
 @click.option(
@@ -67,17 +90,13 @@ def create(
     name: str,
     models: str | None,
     scopes: str,
-    rpm: int | None,
-    concurrency: int | None,
-    max_queued: int | None,
-    max_pixels: int | None,
-    spend_cap: float | None,
     safety: Safety | None,
     test: bool,
     operator: bool,
     expires: float | None,
     data: Path | None,
     as_json: bool,
+    **limits: float | None,
 ) -> None:
     """Create a key and print it, this once.
 
@@ -92,7 +111,7 @@ def create(
     """
     settings = load_settings(data=data)
     slugs = None if models is None else _slugs(models, build_registry(settings).catalogue)
-    cap = None if spend_cap is None else to_micro("--spend-cap", spend_cap, 0)
+    own = _stored(limits)
     read_only = _read_only(scopes)
     check_safety(settings, safety)
     with open_store(settings, making=True) as store:
@@ -103,14 +122,10 @@ def create(
             models=slugs,
             read_only=read_only,
             expires_in=None if expires is None else expires * DAY,
-            rpm=rpm,
-            concurrency=concurrency,
-            max_queued=max_queued,
-            max_pixels=max_pixels,
-            spend_cap=cap,
             safety=safety,
             test=test,
             operator=operator,
+            **own,
         )
     _print_secret(key, secret, as_json)
 
@@ -178,6 +193,31 @@ def safety(which: str, strict: Literal["off", "warn", "block", "server"], data: 
 
 @keys.command()
 @click.argument("which", metavar="KEY")
+@limit_options(lift=True)
+@data_option
+def update(which: str, data: Path | None, **limits: float | Literal["none"] | None) -> None:
+    """Set limits of a key, or lift them.
+
+    Those that aren't named stay as they are; `none` lifts one. KEY is the whole of it, its id, or its first characters.
+    What it has spent and sent stays counted, also of today. A key that a key made stays within its account's limits,
+    whatever its own are.
+
+    \b
+    Examples:
+      tintype keys update SG_1a2b --spend-cap 20 --daily-spend 2
+      tintype keys update SG_1a2b --daily-requests none
+    """
+    named = {name: None if one == NONE else one for name, one in limits.items() if one is not None}
+    if not named:
+        raise click.UsageError("Name a limit, such as --rpm 60")
+    own = _stored(named)
+    with open_store(load_settings(data=data)) as store:
+        key = store.accounts.keys.set_limits(which.strip(), **own)
+    click.echo(f"{key.begins}… ({key.name}): {key_row(key)['limits'] or 'no limits of its own'}")
+
+
+@keys.command()
+@click.argument("which", metavar="KEY")
 @data_option
 def revoke(which: str, data: Path | None) -> None:
     """Stop a key from working.
@@ -195,13 +235,7 @@ def revoke(which: str, data: Path | None) -> None:
 
 def key_row(key: Key) -> dict[str, Any]:
     """A key, with its limits in one column, as most keys have few."""
-    limits = {
-        "rpm": key.rpm,
-        "concurrency": key.concurrency,
-        "max-queued": key.max_queued,
-        "max-pixels": key.max_pixels,
-        "spend-cap": None if key.spend_cap is None else dollars(key.spend_cap),
-    }
+    limits = [_limit_words(key, LIMITS[name], limit) for name, limit in key.limits.items() if limit is not None]
     return {
         "id": key.id,
         "key": f"{key.begins}…",
@@ -211,12 +245,21 @@ def key_row(key: Key) -> dict[str, Any]:
         "mode": key.mode,
         "spent": dollars(key.spent),
         "scopes": ("read" if key.read_only else "read, run") + (", operator" if key.operator else ""),
-        "limits": ", ".join(f"{name} {limit:g}" for name, limit in limits.items() if limit is not None),
+        "limits": ", ".join(limits),
         "models": "all" if key.models is None else ", ".join(key.models),
         "safety": key.safety or "server's",
         "account": key.account_id,
         "created": _day(key.created_at),
     }
+
+
+def _limit_words(key: Key, limit: Limit, max: float) -> str:
+    """`rpm 60`, `daily-spend 5 (1.25 today)`."""
+    words = f"{limit.option[2:]} {max:.15g}"
+    if not limit.daily:
+        return words
+    used = key.used(limit, time.time())
+    return f"{words} ({dollars(used) if limit.money else used:.15g} today)"
 
 
 def _print_secret(key: Key, secret: str, as_json: bool) -> None:
@@ -233,6 +276,12 @@ def _overlap_words(key: Key, hours: float) -> str:
         f"  tintype keys rotate {key.id} --overlap 0    # another new secret; no older one works\n"
         f"  tintype keys revoke {key.id}                # no secret of this key works"
     )
+
+
+def _stored(limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Limits as they are stored; raises InvalidParameter."""
+    money = {LIMITS[name]: given for name, given in limits.items() if given is not None and LIMITS[name].money}
+    return {**limits, **{one.name: to_micro(one.option, given, one.min) for one, given in money.items()}}
 
 
 def _read_only(scopes: str) -> bool:

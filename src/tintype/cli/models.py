@@ -13,17 +13,18 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from tintype.catalog.builtin import BUILTIN, about, in_words
+from tintype.catalog.builtin import BUILTIN, in_words
 from tintype.catalog.spec import ModelSpec, Param
 from tintype.checkpoints.component import Component
-from tintype.checkpoints.weights import builtin_weights, has_builtin, list_files
+from tintype.checkpoints.weights import builtin_weights, list_files
 from tintype.cli.options import data_option, json_option, load_settings, wide_option
 from tintype.cli.output import print_rows
 from tintype.cli.weights import check, pull, remove, wait
 from tintype.errors import WeightsUnusable
-from tintype.fleet.devices import DRIVER
+from tintype.families import FAMILIES
+from tintype.fleet.devices import may_have_gpu
 from tintype.hub.folder import Manifest, ModelsFolder, format_size
-from tintype.hub.registry import Registry, build_registry
+from tintype.hub.registry import NEEDS_WEIGHTS, Registry, build_registry
 from tintype.settings import Settings
 from tintype.store.billing.ledger import dollars, tariff
 
@@ -60,11 +61,10 @@ def list_models(data: Path | None, as_json: bool, wide: bool) -> None:
     specs = registry.catalogue.values()
     rows = [_row(spec, registry, folder) | {"memory": _memory_bytes([spec], registry, settings)} for spec in specs]
     if as_json:
-        described = zip(rows, specs, strict=True)
-        click.echo(json.dumps([row | about(spec, registry.configured) for row, spec in described], indent=2))
+        click.echo(json.dumps([row | registry.about(row["slug"]) for row in rows], indent=2))
         return
     print_rows([*map(_line, rows)], wide=wide)  # titles and parameters are for `show`
-    for slug, why in registry.missing.items():
+    for slug, why in (*registry.missing.items(), *registry.unserved.items()):
         click.echo(f"{slug}: {why}")
     if total := _memory_bytes(specs, registry, settings):
         click.echo(f"All in one memory: {format_size(total)}; what models share is there once.")
@@ -85,7 +85,7 @@ def show(slug: str, data: Path | None, as_json: bool) -> None:
     """
     registry = build_registry(load_settings(data=data))
     spec = registry.catalogue.find(slug)
-    own = about(spec, registry.configured)
+    own = registry.about(slug)
     if as_json:
         click.echo(json.dumps(spec.json_schema() | own, indent=2))
         return
@@ -93,7 +93,9 @@ def show(slug: str, data: Path | None, as_json: bool) -> None:
     title = f"{spec.title} · ${dollars(price.price):g} a {price.per}"
     console = Console()
     _print_parameters(spec.parameters, title, console)
-    if own:
+    if slug in registry.unserved:
+        click.echo(f"\n{registry.unserved[slug]}")
+    elif own:
         things = ", ".join(f"{thing['emoji']} {thing['name']}" for thing in own["vocabulary"])
         click.echo(f"\n{in_words(spec)}:\n")
         console.print(Text(things))  # wraps by cells: an emoji takes two
@@ -126,7 +128,7 @@ def _line(row: dict[str, Any]) -> dict[str, str]:
 def _row(spec: ModelSpec, registry: Registry, folder: ModelsFolder) -> dict[str, Any]:
     price = tariff(spec, registry.prices.get(spec.slug))
     row = {"slug": spec.slug, "title": spec.title, "price": dollars(price.price), "price_per": price.per}
-    state = registry.missing.get(spec.slug, "ready")
+    state = registry.missing.get(spec.slug) or registry.unserved.get(spec.slug, "ready")
     return row | _weights(spec.slug, registry, folder) | {"state": state}
 
 
@@ -136,15 +138,16 @@ def _weights(slug: str, registry: Registry, folder: ModelsFolder) -> dict[str, A
     if slug in registry.missing:
         return {"weights": "missing", "from": "", "bytes": 0}
     if own is None:
-        weights = BUILTIN if has_builtin(registry.catalogue[slug].family) else "missing"
-        return {"weights": weights, "from": "", "bytes": 0}
-    base = registry.catalogue[slug].like
+        return {"weights": NEEDS_WEIGHTS if slug in registry.unserved else BUILTIN, "from": "", "bytes": 0}
+    spec = registry.catalogue[slug]
+    base = spec.like or spec.weights_of
     if not manifest and base in registry.weights and own.path == registry.weights[base].path:
         return _weights(base, registry, folder) | {"weights": "shared", "from": base}
     if manifest and own.path == folder.weights_path(manifest):
         size = sum(snapshot.size for snapshot in manifest.snapshots)
         return {"weights": "pulled", "from": _source(manifest), "bytes": size}
-    return {"weights": "configured", "from": str(own.path), "bytes": _disk_bytes(own.path)}
+    whole = _disk_bytes(own.path) + (_disk_bytes(own.refiner.path) if own.refiner else 0)
+    return {"weights": "configured", "from": str(own.path), "bytes": whole}
 
 
 def _source(manifest: Manifest) -> str:
@@ -173,20 +176,21 @@ def _memory_bytes(specs: Iterable[ModelSpec], registry: Registry, settings: Sett
 
 def _components(spec: ModelSpec, registry: Registry) -> Iterator[Component]:
     from tintype.checkpoints.checkpoint import Checkpoint  # noqa: PLC0415 - imports torch, which `serve` must not
-    from tintype.checkpoints.single_file import COMPONENTS  # noqa: PLC0415
 
-    if spec.slug in registry.missing:
+    if spec.slug in registry.missing or spec.slug in registry.unserved:
         return
     own = registry.weights.get(spec.slug) or builtin_weights(spec.family, few_steps=spec.few_steps)
-    checkpoint = Checkpoint(own, spec.family)
-    for name in COMPONENTS[spec.family]:
-        if component := checkpoint.component(name):
-            yield component
+    refiner = FAMILIES[spec.family].refiner
+    parts = [(own, spec.family), *([(own.refiner, refiner)] if own.refiner and refiner else [])]
+    for checkpoint in (Checkpoint(weights, family) for weights, family in parts):
+        for one in checkpoint.family.components:
+            if component := checkpoint.component(one):
+                yield component
 
 
 def _itemsize(settings: Settings) -> int:
     """Bytes of a number: a GPU that computes in bfloat16 uses it by default, and a CPU may."""
-    return 2 if settings.worker.dtype == "bfloat16" or (settings.worker.dtype == "auto" and DRIVER.exists()) else 4
+    return 2 if settings.worker.dtype == "bfloat16" or (settings.worker.dtype == "auto" and may_have_gpu()) else 4
 
 
 def _default(param: Param) -> str:

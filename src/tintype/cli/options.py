@@ -131,6 +131,12 @@ def _check_url(loaded: Configuration) -> None:
         raise InvalidSetting(f"{loaded.label(url)} is written like {url.allowed}") from None
 
 
+def require_openvino(settings: Settings) -> None:
+    """Raise InvalidSetting where workers are to use it, and the extra is missing."""
+    if settings.worker.prepare == "openvino" and find_spec("openvino") is None:
+        raise InvalidSetting(missing_extra("TINTYPE_PREPARE=openvino", "openvino"))
+
+
 def require_ray() -> None:
     """Raise InvalidSetting where the extra is missing."""
     if find_spec("ray") is None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from PIL import Image, ImageChops
 
-from tintype.catalog.parameters import read_loras
+from tintype.catalog.recipe import read_recipe
 from tintype.cli.local import check_device, check_files, load_model, progress_bar, write_output
 from tintype.cli.options import data_option, load_settings, verbose_option
-from tintype.core import Recipe
+from tintype.core import Recipe, Role
 from tintype.errors import BadPicture
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.decoder import Decoded, reduced
@@ -25,9 +26,17 @@ if TYPE_CHECKING:
     from tintype.worker.models import LoadedModel
 
 
+#: What an input image is called, what another one, and the option that names it.
+WORDS: Mapping[Role, tuple[str, str, str]] = {
+    "init": ("an input image", "another input image", "--image"),
+    "mask": ("a mask", "another mask", "--mask"),
+}
+
+
 @click.command()
 @click.argument("file", metavar="IMAGE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its input image.")
+@click.option("--mask", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its mask.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder in the diffusers layout, or a single file.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, …")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write the new image to.")
@@ -36,6 +45,7 @@ if TYPE_CHECKING:
 def replay(
     file: Path,
     image: Path | None,
+    mask: Path | None,
     weights: Path | None,
     device: str,
     output: Path | None,
@@ -56,15 +66,14 @@ def replay(
     original = file.read_bytes()
     with command_logs("replay", verbose), progress_bar() as progress:
         from tintype.worker.main import generate  # noqa: PLC0415 - imports torch
-        from tintype.worker.plan import read_recipe  # noqa: PLC0415
 
         recipe = read_recipe(read_note(original))
         settings = load_settings(data=data, dtype=recipe.dtype, t5_tokens=recipe.t5_tokens)
         registry = build_registry(settings).with_weights(recipe.model, weights)
         loaded = _weights(recipe, settings, registry, device)
-        source = _source(recipe, image, settings)
+        inputs = _inputs(recipe, {"init": image, "mask": mask}, settings)
         try:
-            [made] = generate(loaded, recipe.model, recipe.params, source, settings.worker.max_rows, progress)
+            [made] = generate(loaded, recipe.model, recipe.params, inputs, settings.worker.max_rows, progress)
         except KeyError as missing:
             raise BadPicture(f"it was made with {missing}, which is not installed here") from missing
     if output:
@@ -88,20 +97,27 @@ def compare(one: Image.Image, other: Image.Image) -> str:
 
 def _weights(recipe: Recipe, settings: Settings, registry: Registry, device: str) -> LoadedModel:
     spec = registry.catalogue.find(recipe.model)
-    loaded = load_model(settings, registry, spec, device, read_loras(recipe.params.loras))
+    loaded = load_model(settings, registry, spec, device, recipe.params)
     if loaded.fingerprint != recipe.weights:
         raise BadPicture(f"it was made with other weights ({recipe.weights}) than these ({loaded.fingerprint})")
     return loaded
 
 
-def _source(recipe: Recipe, image: Path | None, settings: Settings) -> Decoded | None:
-    """The input image; raises BadPicture unless it is the one of the recipe."""
-    if not recipe.source:
-        return None
-    if image is None and not recipe.params.source:
-        raise BadPicture("it was made from an input image, which must be given with --image")
-    data = draw(recipe.params.source) if image is None else image.read_bytes()
-    source = reduced(data, settings.inputs.max_pixels, recipe.params.width, recipe.params.height)
-    if source.digest != recipe.source:
-        raise BadPicture("it was made from another input image than this")
-    return source
+def _inputs(recipe: Recipe, files: Mapping[Role, Path | None], settings: Settings) -> dict[Role, Decoded]:
+    """The input images, the init image first; raises BadPicture unless they are those of the recipe."""
+    found: dict[Role, Decoded] = {}
+    for role, digest in recipe.digests.items():
+        words, others, option = WORDS[role]
+        file, sample = files[role], recipe.params.input(role)
+        if file:
+            data = file.read_bytes()
+        elif sample:
+            data = draw(sample.source)
+        else:
+            raise BadPicture(f"it was made from {words}, which must be given with {option}")
+        over = found["init"].size if role == "mask" else None
+        one = reduced(data, settings.inputs.max_pixels, recipe.params.width, recipe.params.height, over)
+        if one.digest != digest:
+            raise BadPicture(f"it was made from {others} than this")
+        found[role] = one
+    return found

@@ -16,7 +16,7 @@ import click
 
 from tintype.cli import startup
 from tintype.cli.local import check_device, require_device
-from tintype.cli.options import config_file, data_option, load_all, load_settings, require_ray
+from tintype.cli.options import config_file, data_option, load_all, load_settings, require_openvino, require_ray
 from tintype.cli.sources import NOT_HANDED_ON, Configuration, variables
 from tintype.cli.web_server import ServerSocket, listen, return_memory, web_server
 from tintype.errors import ConfigurationInvalid
@@ -73,7 +73,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
         listener = listen(settings.web.host, settings.web.port, startup.serving(store))
         startup.warn_of_servers(store, listener.name)
         startup.register_server(store, registry, listener.name)
-        startup.first_key(store, settings, listener.url)
+        startup.first_key(store, settings, settings.web.public_url.rstrip("/") or listener.local_url)
         if settings.web.public_url:
             store.webhooks.drop_base_urls()
     _run(loaded, registry, listener)
@@ -97,8 +97,9 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     settings = load_settings(data=data)
     check_device(device)
     require_device(device)
+    require_openvino(settings)
     registry = build_registry(settings)
-    registry.require(registry.catalogue)
+    registry.require(registry.served)
     startup.begin(f"worker {device}")
     startup.raise_file_limit()
     startup.require_database(settings)
@@ -121,7 +122,8 @@ def worker_grace(settings: Settings) -> float:
 def _check_fleet(settings: Settings, registry: Registry) -> None:
     """Raise where the workers that this server starts would lack weights, a device, or Ray."""
     if settings.fleet.kind == "local":  # another fleet's machines have the weights
-        registry.require(registry.catalogue)
+        require_openvino(settings)
+        registry.require(registry.served)
         if settings.fleet.devices != "auto":
             _check_devices("TINTYPE_DEVICES", devices(settings.fleet.devices))
     if settings.fleet.kind == "ray":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import resource
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import click
@@ -92,7 +94,7 @@ def require_database(settings: Settings) -> None:
 def check_models(store: Store, registry: Registry) -> None:
     """Raise ConfigurationInvalid where a worker lacks models that the servers offer; log other differences."""
     servers = store.ops.servers.alive()
-    missing = sorted({slug for one in servers for slug in one.models} - registry.catalogue.keys())
+    missing = sorted({slug for one in servers for slug in one.models} - registry.served.keys())
     if missing:
         raise ConfigurationInvalid(
             f"the servers offer models that this worker doesn't know: {', '.join(missing)}; give it their models file"
@@ -145,21 +147,34 @@ def _log_differences(servers: list[ServerRow], registry: Registry) -> None:
 
 
 def first_key(store: Store, settings: Settings, address: str) -> None:
-    """Give an empty server its first account, and print how to use it; the key is never shown again."""
+    """Give an empty server its first account, and print how to use it; the key is never shown again.
+
+    address: where a browser reaches the server.
+    """
     given = settings.accounts.bootstrap_key.get_secret_value()
     secret = store.accounts.bootstrap("first", micro(settings.accounts.bootstrap_credits), given or None)
-    if given and secret is None:
-        _check_bootstrap_key(store, given)
-    if secret is None or given:
+    if given:
+        if secret is None:
+            _check_bootstrap_key(store, given)
+        return
+    if secret is None:
+        click.echo(f"Open {address} in a browser. Lost the key? {_command(settings)} makes another.")
         return
     dollars = settings.accounts.bootstrap_credits
     click.echo(
-        f"\nA first account with ${dollars:g} was made. Its key, shown this once:\n\n  {secret}\n\n"
-        f"Open {address} in a browser and paste it there, or try it here:\n\n"
+        f"\nA first account with ${dollars:g} was made. This link opens it in a browser:\n\n"
+        f"  {address}/#key={secret}\n\n"
+        f"Programs send its key, which is shown this once:\n\n  {secret}\n\n"
         f"  curl {address}/v1/sd1.5-img2img -H 'x-api-key: {secret}' \\\n"
         f"    -H 'content-type: application/json' \\\n"
         f"""    -d '{{"prompt": "a castle", "image": "{LANDSCAPE.path}"}}' -o picture.jpeg\n"""
     )
+
+
+def _command(settings: Settings) -> str:
+    """What makes another key on this server's data."""
+    folder = "" if settings.data == Path("data") else f" --data {shlex.quote(str(settings.data))}"
+    return f"`tintype keys create --name me --operator{folder}`"
 
 
 def _check_bootstrap_key(store: Store, given: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import re
 import socket
 import sys
 from collections.abc import Collection
@@ -37,6 +38,11 @@ class ServerSocket:
     name: str
     #: The server's URL.
     url: str
+
+    @property
+    def local_url(self) -> str:
+        """The same for a browser on this machine: an address that stands for all of them can't be opened everywhere."""
+        return re.sub(r"//(0\.0\.0\.0|)(?=:\d)", "//127.0.0.1", self.url).replace("//[::]:", "//[::1]:")
 
 
 def listen(host: str, port: int, serving: Collection[str] = ()) -> ServerSocket:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from tintype.catalog.sources import SOURCES
+from tintype.catalog.models import SOURCES
 from tintype.catalog.spec import ModelSpec
 from tintype.checkpoints.weights import WeightsSpec, list_files
 from tintype.cli.options import data_option, load_settings
@@ -206,7 +206,8 @@ def _check(spec: ModelSpec, registry: Registry, models: ModelsFolder) -> list[st
         problems = []
     elif not (problems := _damage(slug, own, manifest, models) or _unreadable(own)):
         problems, notes = _unfit(spec, own)
-    for line in [*notes, *(problems or ["whole" if own else "the built-in weights"])]:
+    fine = "whole" if own else registry.unserved.get(slug, "the built-in weights")
+    for line in [*notes, *(problems or [fine])]:
         click.echo(f"{slug}: {line}")
     return problems
 
@@ -242,6 +243,6 @@ def _unfit(spec: ModelSpec, own: WeightsSpec) -> tuple[list[str], list[str]]:
     """What would keep the weights from loading, and what is only unused."""
     from tintype.diffusion.check import check as check_fit  # noqa: PLC0415 - imports torch
 
-    found = check_fit(own, spec.family)
+    found = check_fit(own, spec.family, spec.needs)
     problems, notes = ([str(finding) for finding in found if finding.harmless is one] for one in (False, True))
     return problems, [f"{note}; it isn't used" for note in notes]

@@ -58,7 +58,8 @@ class CudaGraph:
     def _capture(self, inputs: dict[str, torch.Tensor]) -> None:
         self._graph = None  # frees its memory before the new one allocates
         self._inputs = {name: tensor.clone() for name, tensor in inputs.items()}
-        with self._attention():
+        # Streams and graphs are the current device's, which is the first one unless someone says otherwise.
+        with torch.cuda.device(next(self._network.parameters()).device), self._attention():
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.files import MALFORMED
+from tintype.diffusion.devices import device_type
 from tintype.errors import WeightsUnusable
 
 log = structlog.get_logger()
@@ -73,18 +74,10 @@ def pick_dtype(name: str, device: torch.device, denoiser: Component | None) -> t
     """
     if name != "auto":
         return torch.bfloat16 if name == "bfloat16" else torch.float32
-    if denoiser is None or not has_bfloat16(device):
+    if denoiser is None or not device_type(device).bfloat16(device):
         return torch.float32
     # GPUs that have it are always faster in it, and hold twice as many weights.
     return torch.bfloat16 if device.type != "cpu" else _faster(Layers.of(denoiser))
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16, rather than only store it."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Without bfloat16 instructions oneDNN emulates it, slower than float32.
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def speedup(layers: Layers) -> float:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from tintype.core import ImageSpec
-from tintype.diffusion.memory.component import LoadedComponent, MemoryEstimate, Run
-from tintype.diffusion.text import Lengths, Text
+from tintype.diffusion.compile import Run
+from tintype.diffusion.memory.component import LoadedComponent, MemoryEstimate
+from tintype.diffusion.text import Conditioning, Lengths
 from tintype.diffusion.vae import Autoencoder
 from tintype.errors import PictureNotFinite
 
@@ -48,6 +49,8 @@ class Family(Protocol):
     denoiser: LoadedComponent
     #: Decodes finished latents.
     autoencoder: Autoencoder
+    #: Whether its weights draw with a mask only.
+    needs_mask: bool
 
     @property
     def components(self) -> tuple[LoadedComponent, ...]:
@@ -59,10 +62,13 @@ class Family(Protocol):
     def lengths(self, prompt: str) -> Lengths:
         """How many tokens a prompt has, and how many of them the model reads."""
 
-    def begin(self, spec: ImageSpec, init: torch.Tensor | None = None) -> ImageState:
-        """Encode the text and the init image, (1, 3, height, width) in [-1, 1], and set up the sampler."""
+    def begin(self, spec: ImageSpec, init: torch.Tensor | None = None, mask: torch.Tensor | None = None) -> ImageState:
+        """Encode the text and the init image, (1, 3, height, width) in [-1, 1], and set up the sampler.
 
-    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text, *, exact: bool = False) -> torch.Tensor:
+        mask: (1, 1, height, width), 1 where the init image is repainted, else 0.
+        """
+
+    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Conditioning, *, exact: bool = False) -> torch.Tensor:
         """One forward pass: x (N, C, h, w), level (N,), text of N rows → what this family's samplers expect.
 
         exact: the same bits every time, so never compiled.
@@ -72,23 +78,49 @@ class Family(Protocol):
         """A question and its answer → a small image of the predicted result, (h, w, 3), 8 bit, on the CPU."""
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What goes on with an image when its first sampler has returned: another family, with its own view of the text."""
+
+    family: Family
+    text: Conditioning
+    negative: Conditioning | None
+    #: The latents that the sampler before has returned → the next one.
+    sampler: Callable[[torch.Tensor], Sampler]
+    #: Model evaluations.
+    steps: int
+
+
 class ImageState:
     """One image in the denoising loop."""
 
     def __init__(
-        self, family: Family, sampler: Sampler, text: Text, negative: Text | None, guidance: float, steps: int
+        self,
+        family: Family,
+        sampler: Sampler,
+        text: Conditioning,
+        negative: Conditioning | None,
+        guidance: float,
+        steps: int,
+        then: Stage | None = None,
     ) -> None:
+        """then: another family's part, which has as many rows."""
+        #: The one that answers the open question.
         self.family = family
         self.guidance = guidance
         #: One row per row of the forward pass: the negative prompt's first, if there is one.
-        self.text = text if negative is None else Text.stack([negative, text])
+        self.text = _rows(text, negative)
         self.rows = 1 if negative is None else 2
         #: Whether it shares no forward pass: a matrix product's last bits depend on the number of rows.
         self.exact = False
         #: Model evaluations done and expected.
         self.step = 0
-        self.steps = steps
-        #: The sampler's open question; meaningless once `latents` is set.
+        self.steps = steps + (then.steps if then else 0)
+        #: The stage after this one, if there is one.
+        self.then = then
+        #: What this stage's sampler has returned, where another one is to go on with it: `enter_next` is due.
+        self.handed_over: torch.Tensor | None = None
+        #: The sampler's open question; meaningless once `latents` or `handed_over` is set.
         self.ask: Ask
         #: The last question and its answer, with guidance, for previews.
         self.answered: tuple[Ask, torch.Tensor] | None = None
@@ -98,6 +130,8 @@ class ImageState:
         self.error: Exception | None = None
         self._sampler = sampler
         self._advance(None)
+        if self.handed_over is not None:  # its first stage has no steps
+            self.enter_next()
 
     @property
     def ended(self) -> bool:
@@ -118,15 +152,32 @@ class ImageState:
             reply = Answer(unconditional + self.guidance * (conditional - unconditional), unconditional)
         self.answered = self.ask, reply.guided
         self._advance(reply)
-        if self.latents is None and self.step % CHECK_EVERY:
+        returned = self.latents if self.handed_over is None else self.handed_over
+        if returned is None and self.step % CHECK_EVERY:
             return
-        latents = self.ask.x if self.latents is None else self.latents
-        if not torch.isfinite(latents).all():
-            self.latents, self.error = None, PictureNotFinite()
+        if not torch.isfinite(self.ask.x if returned is None else returned).all():
+            self.latents, self.handed_over, self.error = None, None, PictureNotFinite()
+
+    def enter_next(self) -> None:
+        """Go on with the next stage, whose denoiser must be on the device from now on."""
+        if self.then is None or self.handed_over is None:
+            raise ValueError("there is nothing to go on with")
+        stage, latents = self.then, self.handed_over
+        self.then = self.handed_over = None
+        self.family, self.text = stage.family, _rows(stage.text, stage.negative)
+        self._sampler = stage.sampler(latents)
+        self._advance(None)
 
     def _advance(self, reply: Answer | None) -> None:
         try:
             self.ask = next(self._sampler) if reply is None else self._sampler.send(reply)
         except StopIteration as finished:
+            if self.then is not None:
+                self.handed_over = finished.value
+                return
             self.latents = finished.value
             self.steps = self.step  # an adaptive sampler may have been expected to take more
+
+
+def _rows(text: Conditioning, negative: Conditioning | None) -> Conditioning:
+    return text if negative is None else Conditioning.stack([negative, text])

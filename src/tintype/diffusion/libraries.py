@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from typing import Any
 
 from tintype.errors import WeightsUnusable
+from tintype.families import FAMILIES
+from tintype.families.spec import class_name
+
+
+def _paths() -> Iterator[str]:
+    """Of the classes that families' components and tokenizers may have."""
+    for component in (one for family in FAMILIES.values() for one in family.components):
+        yield from (network.path for network in component.networks)
+        if component.tokenizer:
+            yield component.tokenizer.path
+
 
 #: The classes that a folder may name, and their import paths: no other name is ever imported.
-CLASSES = {
-    "AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl.AutoencoderKL",
-    "AutoencoderTiny": "diffusers.models.autoencoders.autoencoder_tiny.AutoencoderTiny",
-    "UNet2DConditionModel": "diffusers.models.unets.unet_2d_condition.UNet2DConditionModel",
-    "SD3Transformer2DModel": "diffusers.models.transformers.transformer_sd3.SD3Transformer2DModel",
-    "CLIPTextModel": "transformers.models.clip.modeling_clip.CLIPTextModel",
-    "CLIPTextModelWithProjection": "transformers.models.clip.modeling_clip.CLIPTextModelWithProjection",
-    "CLIPTokenizer": "transformers.models.clip.tokenization_clip.CLIPTokenizer",
-    "CLIPTokenizerFast": "transformers.models.clip.tokenization_clip.CLIPTokenizer",
-    "T5EncoderModel": "transformers.models.t5.modeling_t5.T5EncoderModel",
-    "T5Tokenizer": "transformers.models.t5.tokenization_t5.T5Tokenizer",
-    "T5TokenizerFast": "transformers.models.t5.tokenization_t5.T5Tokenizer",
-}
+CLASSES = {class_name(path): path for path in _paths()}
 
 
 def find_class(name: str) -> Any:

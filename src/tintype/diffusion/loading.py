@@ -24,17 +24,16 @@ from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.files import MALFORMED, Tensors, map_tensors
 from tintype.checkpoints.lora import merge_loras
-from tintype.checkpoints.weights import CACHE
+from tintype.checkpoints.weights import CACHE, WeightsMetadata
 from tintype.diffusion.libraries import CLASSES, find_class
 from tintype.diffusion.memory.component import LoadedComponent, out_of_memory
-from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
-from tintype.diffusion.text import PromptCache
+from tintype.diffusion.memory.device_memory import DeviceMemory
+from tintype.diffusion.text import ClipEncoder, PromptCache
 from tintype.errors import WeightsUnusable
+from tintype.families.spec import ComponentSpec, class_name
 
 log = structlog.get_logger()
 
-#: The component that may run on the CPU next to a GPU: the largest of the text encoders, run once per prompt.
-T5 = "text_encoder_3"
 #: Layers in a row, and elements along any side: no published network comes near. Building more would not end.
 MAX_LAYERS, MAX_SIDE = 1000, 10_000_000
 #: How configurations call numbers of layers.
@@ -47,38 +46,57 @@ class Components:
     """A checkpoint's components on a device, in one dtype."""
 
     def __init__(
-        self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, memory: Memory, prompts: PromptCache
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device,
+        dtype: torch.dtype,
+        memory: DeviceMemory,
+        prompts: PromptCache,
+        t5_tokens: int,
     ) -> None:
+        """t5_tokens: of T5's text, where the family has it."""
         self.checkpoint = checkpoint
         self.device = device
         self.dtype = dtype
         self.memory = memory
         self.prompts = prompts
+        self.t5_tokens = t5_tokens
 
-    def loaded(self, name: str, prepare: Callable[[Any], Any] = lambda module: module) -> LoadedComponent:
-        """A network in the device's memory; `prepare` is applied to the loaded module. Raises WeightsUnusable."""
-        return self._loaded(self._on_disk(name), self.memory.device, prepare)
+    @property
+    def metadata(self) -> WeightsMetadata:
+        """What the weights say of themselves; raises WeightsUnusable."""
+        return self.checkpoint.weights.metadata
 
-    def t5(self) -> LoadedComponent | None:
-        """The third text encoder, in the memory where it is to run; None where it is left out."""
-        component = self.checkpoint.component(T5)
-        on_cpu = self.checkpoint.weights.t5 == "cpu"
-        if component is None:
-            return None
-        return self._loaded(component, self.memory.host if on_cpu else self.memory.device)
+    def loaded(self, spec: ComponentSpec, prepare: Callable[[Any], Any] = lambda module: module) -> LoadedComponent:
+        """A network in the memory where it is to run; `prepare` is applied to the loaded module.
 
-    def config(self, name: str) -> dict[str, Any]:
+        Raises WeightsUnusable.
+        """
+        on_cpu = spec.placed_by_t5 and self.checkpoint.weights.t5 == "cpu"
+        return self._loaded(self._on_disk(spec), self.memory.cpu if on_cpu else self.memory, prepare)
+
+    def has(self, spec: ComponentSpec) -> bool:
+        """Whether an optional component is there, and not left out."""
+        return self.checkpoint.component(spec) is not None
+
+    def config(self, spec: ComponentSpec) -> dict[str, Any]:
         """A network's configuration, with its class's defaults; raises WeightsUnusable."""
-        return whole_config(self._on_disk(name))
+        return whole_config(self._on_disk(spec))
 
-    def tokenizer(self, name: str) -> Any:
-        """Raises WeightsUnusable where there is none, or one for another text encoder."""
-        return open_tokenizer(self.checkpoint, name)
+    def tokenizer(self, encoder: ComponentSpec) -> Any:
+        """A text encoder's; raises WeightsUnusable where there is none, or one for another text encoder."""
+        return open_tokenizer(self.checkpoint, encoder)
 
-    def _on_disk(self, name: str) -> Component:
-        found = self.checkpoint.component(name)
+    def clip(self, encoder: ComponentSpec) -> ClipEncoder:
+        """A text encoder that is CLIP's; raises WeightsUnusable."""
+        config = self.config(encoder)
+        width, layers = config["hidden_size"], config["num_hidden_layers"]
+        return ClipEncoder(self.tokenizer(encoder), self.loaded(encoder), width, layers)
+
+    def _on_disk(self, spec: ComponentSpec) -> Component:
+        found = self.checkpoint.component(spec)
         if found is None:
-            raise WeightsUnusable(self.checkpoint.missing_message(name))
+            raise WeightsUnusable(self.checkpoint.missing_message(spec.name))
         return found
 
     def _loaded(
@@ -88,13 +106,13 @@ class Components:
         map_tensors([lora.path for lora in component.loras])  # fails now, not at the first request, if one is missing
         size = self.dtype.itemsize * sum(tensor.numel() for tensor in component.meta_tensors().values())
         key = f"{component.identity} {self.dtype}"
-        build = partial(_build, component, self.dtype, prepare)
-        return memory.component(key, component.name, size, build, self.dtype.itemsize)
+        build = partial(_build, component, self.dtype)
+        return memory.component(key, component.name, size, build, self.dtype.itemsize, prepare)
 
 
-def _build(component: Component, dtype: torch.dtype, prepare: Callable[[Any], Any]) -> Any:
+def _build(component: Component, dtype: torch.dtype) -> Any:
     try:
-        return prepare(load(component, dtype))
+        return load(component, dtype)
     except (OSError, *MALFORMED) as error:
         if out_of_memory(error):
             raise  # the weights are fine: there may be enough memory another time
@@ -145,14 +163,15 @@ def whole_config(component: Component) -> dict[str, Any]:
         return {**kind.config_class(**config).to_dict()}
 
 
-def open_tokenizer(checkpoint: Checkpoint, name: str) -> Any:
-    """A tokenizer all of whose tokens its text encoder has; raises WeightsUnusable."""
-    folder = checkpoint.tokenizer(name)
-    encoder = checkpoint.component(name.replace("tokenizer", "text_encoder"))
+def open_tokenizer(checkpoint: Checkpoint, spec: ComponentSpec) -> Any:
+    """The tokenizer of a text encoder, which has all of its tokens; raises WeightsUnusable."""
+    if spec.tokenizer is None:
+        raise ValueError(f"{spec.name} is no text encoder")
+    name, folder, encoder = spec.tokenizer.name, checkpoint.tokenizer(spec), checkpoint.component(spec)
     if folder is None or encoder is None:
         raise WeightsUnusable(checkpoint.missing_message(name))
     with understood("a tokenizer"):
-        kind = find_class("T5Tokenizer" if name == "tokenizer_3" else "CLIPTokenizer")
+        kind = find_class(class_name(spec.tokenizer.path))
         tokenizer = kind.from_pretrained(folder, local_files_only=True)
         highest = max(tokenizer.get_vocab().values())
         longest = tokenizer.model_max_length
@@ -231,7 +250,7 @@ def converted(component: Component, dtype: torch.dtype) -> Tensors:
     per_request = tuple(lora for lora in component.loras if lora.per_request)
     permanent = tuple(lora for lora in component.loras if not lora.per_request)
     tensors = _cached(component.with_loras(permanent), dtype)
-    return merge_loras(component.name, tensors, per_request, dtype) if per_request else tensors
+    return merge_loras(component.spec, tensors, per_request, dtype) if per_request else tensors
 
 
 def _cached(component: Component, dtype: torch.dtype) -> Tensors:
@@ -243,7 +262,7 @@ def _cached(component: Component, dtype: torch.dtype) -> Tensors:
     cached = component.files[0].parent / CACHE / f"{component.name}-{component.identity}-{word}.safetensors"
     if cached.exists():
         return map_tensors([cached])
-    tensors = merge_loras(component.name, component.tensors(), component.loras, dtype)
+    tensors = merge_loras(component.spec, component.tensors(), component.loras, dtype)
     if sum(tensor.numel() for tensor in outline.values()) * dtype.itemsize < MIN_CACHED:
         return tensors
     _save(tensors, cached)

@@ -15,6 +15,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from tintype import samplers
+
 TRAINING_STEPS = 1000
 
 
@@ -165,12 +167,7 @@ def beta(steps: int, space: Parameterization) -> list[float]:
     return [space.table[index] for index, _ in groupby(indices)] + [0.0]
 
 
+#: The functions above, by the names of the table.
 SCHEDULES: dict[str, Callable[[int, Parameterization], list[float]]] = {
-    "normal": normal,
-    "karras": karras,
-    "exponential": exponential,
-    "sgm_uniform": sgm_uniform,
-    "simple": simple,
-    "ddim_uniform": ddim_uniform,
-    "beta": beta,
+    name: globals()[name] for name in samplers.SCHEDULES
 }

@@ -9,8 +9,10 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 
 from tintype.catalog.modelfile import Entries, LoraEntry, ModelEntry
-from tintype.catalog.sources import SOURCES
+from tintype.catalog.models import MODELS, SOURCES
+from tintype.catalog.spec import Source
 from tintype.errors import PullFailed
+from tintype.families import FAMILIES
 from tintype.hub.folder import File, Kind
 
 #: A folder in the diffusers layout; without the safety checker, copies for flax and ONNX, and pickles.
@@ -22,13 +24,13 @@ FOLDER = (
     *TOKENIZERS,
     *(
         f"{folder}/{name}"
-        for folder in ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
+        for folder in dict.fromkeys(
+            one.name for family in FAMILIES.values() for one in family.components if not one.separate
+        )
         for name in ("config.json", "*.safetensors", "*.safetensors.index*.json")
     ),
     "tintype.json",
 )
-#: SD 3's third text encoder, two thirds of SD 3 Medium, which can be left out.
-T5 = ("text_encoder_3/*", "tokenizer_3/*")
 PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 #: A file of weights or its index, and the variant in its name: `model.fp16-00001-of-00002.safetensors`.
 VARIANT = re.compile(
@@ -122,16 +124,30 @@ def _is_local(entry: ModelEntry) -> bool:
     return bool(entry.folder or (entry.file and not entry.source))
 
 
+def _left_out(slug: str, entry: ModelEntry) -> tuple[str, ...]:
+    """Patterns of the files that aren't pulled: T5's, two thirds of SD 3 Medium, where it is left out."""
+    encoders = FAMILIES[MODELS[entry.like or slug].family].text_encoders if entry.t5 == "none" else ()
+    left_out = (one for one in encoders if one.placed_by_t5)
+    return tuple(f"{name}/*" for one in left_out for name in (one.name, one.tokenizer and one.tokenizer.name) if name)
+
+
 def _weights(slug: str, entries: Entries) -> SnapshotSpec:
     entry = entries.get(slug, ModelEntry())
-    without = T5 if entry.t5 == "none" else ()
+    without = _left_out(slug, entry)
     if entry.source:
         return SnapshotSpec(entry.source, entry.revision, entry.file.as_posix() if entry.file else "", without=without)
     if entry.like:
         return _weights(entry.like, entries)
     if lacks_lora(slug, entry):
         raise PullFailed(f"{slug}: {NO_LORA.format(slug=slug)}")
-    return SnapshotSpec(SOURCES[slug].repository, SOURCES[slug].revision, without=without)
+    source = _source(slug)
+    return SnapshotSpec(source.repository, source.revision, without=without)
+
+
+def _source(slug: str) -> Source:
+    if slug not in SOURCES:
+        raise PullFailed(f"{slug}: no weights are published for it; name yours in the models file (docs/weights.md)")
+    return SOURCES[slug]
 
 
 def _loras(entry: ModelEntry) -> Iterator[SnapshotSpec]:
@@ -141,8 +157,8 @@ def _loras(entry: ModelEntry) -> Iterator[SnapshotSpec]:
 def _tokenizers(slug: str, entry: ModelEntry) -> Iterator[SnapshotSpec]:
     """Files in the original layout have no tokenizers: those of the model's own repository are the same."""
     if entry.file and not entry.tokenizers:
-        source = SOURCES[entry.like or slug]
-        without = T5 if entry.t5 == "none" else ()
+        source = _source(entry.like or slug)
+        without = _left_out(slug, entry)
         yield SnapshotSpec(source.repository, source.revision, patterns=TOKENIZERS, without=without)
 
 

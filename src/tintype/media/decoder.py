@@ -18,11 +18,11 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, get_args
 
 from PIL import Image
 
-from tintype.core import Size
+from tintype.core import Fit, Size
 from tintype.errors import BadPicture
 from tintype.media.images import CUT_SHORT, decode, digest
 from tintype.media.scaling import fit, output_size
@@ -56,9 +56,19 @@ class DecodeJob(NamedTuple):
     #: Size in pixels to return; 0 × 0 for the size that a model takes for an image of this size.
     width: int
     height: int
+    #: Of a mask: the size in pixels of the image that it lies on; else 0 × 0.
+    over_width: int = 0
+    over_height: int = 0
+    #: How it is fitted: its place in FITS.
+    fit: int = 0
+
+    @property
+    def over(self) -> Size | None:
+        return (self.over_width, self.over_height) if self.over_width else None
 
 
-JOB_HEAD, ANSWER_HEAD = struct.Struct("!QII"), struct.Struct("!II")
+JOB_HEAD, ANSWER_HEAD = struct.Struct("!QIIIIB"), struct.Struct("!II")
+FITS: tuple[Fit, ...] = get_args(Fit)
 
 
 class Decoded(NamedTuple):
@@ -72,10 +82,16 @@ class Decoded(NamedTuple):
     digest: str
 
 
-def reduced(data: bytes, max_pixels: int, width: int = 0, height: int = 0) -> Decoded:
-    """Decode in this process, and fit to a size, 0 × 0 being the size that a model takes; raises BadPicture."""
-    image = decode(data, max_pixels)
-    return Decoded(fit(image, *output_size(width, height, image.size)), image.size, digest(image))
+def reduced(
+    data: bytes, max_pixels: int, width: int = 0, height: int = 0, over: Size | None = None, how: Fit = "cover"
+) -> Decoded:
+    """Decode in this process, and fit to a size, 0 × 0 being the size that a model takes; raises BadPicture.
+
+    over: of a mask, the size of the image that it lies on: it is scaled to that first, and black where transparent.
+    """
+    image = decode(data, max_pixels, "black" if over else "white")
+    laid = image.convert("L").resize(over).convert("RGB") if over and over != image.size else image
+    return Decoded(fit(laid, *output_size(width, height, laid.size), how), image.size, digest(image))
 
 
 class Decoder:
@@ -85,7 +101,7 @@ class Decoder:
     """
 
     def __init__(self, max_pixels: int, seconds: float) -> None:
-        self._max_pixels = max_pixels
+        self.max_pixels = max_pixels
         self._seconds = seconds
         self._memory = BASE_MEMORY + MEMORY_PER_PIXEL * max_pixels
         self._lock = threading.Lock()
@@ -110,12 +126,20 @@ class Decoder:
         """Start a child for the next call, which takes a fifth of a second; raises RuntimeError."""
         self._put(self._take())
 
-    def reduced(self, data: bytes, width: int, height: int, cancellation: Cancellation) -> Decoded:
+    def reduced(
+        self,
+        data: bytes,
+        width: int,
+        height: int,
+        cancellation: Cancellation,
+        over: Size | None = None,
+        how: Fit = "cover",
+    ) -> Decoded:
         """The function `reduced`, in a child. Raises BadPicture, also when the child crashes or reaches a limit.
 
         When cancelled, from another thread, it kills the child and raises CancelledError immediately.
         """
-        job = DecodeJob(len(data), width, height)
+        job = DecodeJob(len(data), width, height, *(over or (0, 0)), FITS.index(how))
         for _ in range(TRIES):
             try:
                 return self._decoded(data, job, cancellation)
@@ -145,7 +169,7 @@ class Decoder:
                 if (child := self._idle.pop()).alive:
                     return child
                 child.end()
-        return _Child(self._memory, self._max_pixels, self._seconds)
+        return _Child(self._memory, self.max_pixels, self._seconds)
 
     def _put(self, child: _Child) -> None:
         with self._lock:
@@ -275,7 +299,7 @@ def main() -> None:
 
 def _answer(data: bytes, max_pixels: int, job: DecodeJob) -> tuple[dict[str, Any], bytes]:
     try:
-        decoded = reduced(data, max_pixels, job.width, job.height)
+        decoded = reduced(data, max_pixels, job.width, job.height, job.over, FITS[job.fit])
     except BadPicture as error:
         return {"error": error.message, "cause": error.__cause__ and repr(error.__cause__)}, b""
     except MemoryError as error:

@@ -10,12 +10,14 @@ from binascii import a2b_base64, a2b_qp
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from tintype.catalog.formats import FORMATS
 from tintype.errors import BadPicture
 
 Text = TypeVar("Text", str, bytes | bytearray)
 
 #: Not inline: an address, or a path on this server. Base64 of a JPEG begins with "/9j/", but has no dot.
-ELSEWHERE = re.compile(r"https?://.*|/files/.*|/[\w.\-]+\.(jpe?g|png|webp)", re.IGNORECASE | re.DOTALL)
+SUFFIXES = "|".join(re.escape(suffix) for row in FORMATS.values() for suffix in row.suffixes)
+ELSEWHERE = re.compile(rf"https?://.*|/files/.*|/[\w.\-]+(?:{SUFFIXES})", re.IGNORECASE | re.DOTALL)
 #: Characters of an address, and of a data URI up to its comma: what a browser's address bar or a file name may give.
 MAX_ADDRESS, MAX_KIND = 8192, 1024
 DATA = "data:"

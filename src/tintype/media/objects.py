@@ -6,6 +6,7 @@ import math
 import queue
 import re
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import S3Store
 
 from tintype.errors import ConfigurationInvalid, NotFound, StorageUnavailable, TintypeError
-from tintype.media.storage import GONE, NAME, UNREAD, StorageOutages, new_name
+from tintype.media.storage import GONE, NAME, UNREAD, Choice, StorageOutages, Stored, new_name
 from tintype.settings.groups import StorageSettings
 
 if TYPE_CHECKING:
@@ -141,6 +142,12 @@ class Objects:
             with self._operation("remove"):
                 obstore.delete(self._store, name)
 
+    def remove_all(self, names: Collection[str]) -> None:
+        """See Storage."""
+        if names:
+            with self._operation("remove"):
+                obstore.delete(self._store, [name for name in names if NAME.fullmatch(name)])
+
     def discard(self, name: str) -> None:
         """See Storage: removes on a thread of its own, since a storage that is away would block."""
         with self._lock:
@@ -168,19 +175,25 @@ class Objects:
 
     def expire(self, keep: Collection[str] = ()) -> int:
         """See Storage."""
-        with self._operation("list"):
-            old = [
-                found["path"]
-                for batch in obstore.list(self._store)
-                for found in batch
-                if NAME.fullmatch(path := found["path"])
-                and path not in keep
-                and not self._young(found["last_modified"])
-            ]
-        if old:
-            with self._operation("remove"):
-                obstore.delete(self._store, old)
+        moment, ttl = time.time(), self._ttl.total_seconds()
+        old = [one.name for one in self._stored() if one.name not in keep and moment - one.written >= ttl]
+        self.remove_all(old)
         return len(old)
+
+    def thin(self, choose: Choice) -> None:
+        """See Storage."""
+        self.remove_all(choose(self._stored()))
+
+    def missing_space(self) -> int:
+        """See Storage."""
+        return 0
+
+    def _stored(self) -> Iterator[Stored]:
+        with self._operation("list"):
+            for batch in obstore.list(self._store):
+                for one in batch:
+                    if NAME.fullmatch(one["path"]):
+                        yield Stored(one["last_modified"].timestamp(), one["size"], one["path"])
 
     def self_test(self) -> None:
         """See Storage: writes, reads, lists and removes a small object; fails after TRIAL seconds if it is away.

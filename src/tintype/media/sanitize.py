@@ -14,11 +14,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, NoReturn
 
+from tintype.catalog.formats import FORMATS, alternatives
 from tintype.errors import BadPicture
-
-#: The formats that callers may send, for messages.
-READABLE = "JPEG, PNG, WebP, GIF, BMP or TIFF"
-DAMAGED = f"not a {READABLE} image, or a damaged one"
 
 #: Scans of a JPEG. A decoder makes a pass over the whole image for each; cameras and editors write 1 to 12.
 MAX_SCANS = 100
@@ -32,6 +29,13 @@ MAX_BLOCKS = 200_000
 MAX_TAGS = 1_000
 #: Values of one tag, which the offsets of strips or tiles are: 50 megapixels in tiles of 32 × 32 are 49,000.
 MAX_VALUES = 65_536
+#: Bytes in which an AVIF describes its items, without colour profiles: 50 megapixels in 200 tiles have some 9,000.
+#: libavif looks through all items for each that is named: 32,000 bytes can take it half a second, 120,000 nine.
+MAX_ITEMS = 2**14
+#: Pieces that an AVIF's items are in.
+MAX_EXTENTS = 10_000
+#: Bytes of an AVIF's EXIF: as many as a JPEG has room for.
+MAX_EXIF = 2**16
 #: Padding bytes between two segments or blocks.
 MAX_PADDING = 4_096
 #: Bytes of an ICC profile: a display's, calibrated with large tables, has 1 to 3 million.
@@ -45,7 +49,7 @@ MAX_RLE_PIXELS = 2**22
 class ImageFile(NamedTuple):
     """A file ready for a decoder."""
 
-    #: Pillow's name: JPEG, PNG, WEBP, GIF, BMP or TIFF.
+    #: Pillow's name: a title of READ in capitals.
     format: str
     data: bytes
     #: A PNG's ICC profile; in the other formats it is part of `data`.
@@ -59,37 +63,30 @@ def sanitize(data: bytes) -> ImageFile:
 
     BadPicture when it is of another format, which is named if it is known, has a damaged structure, or exceeds a limit.
     """
-    match _format(data):
-        case "JPEG":
-            return _jpeg(data)
-        case "PNG":
-            return _png(data)
-        case "WEBP":
-            return ImageFile("WEBP", _webp(data))
-        case "GIF":
-            return ImageFile("GIF", _gif(data))
-        case "BMP":
-            _check_bmp(data)
-            return ImageFile("BMP", data)
-        case _:
-            _check_tags(data)
-            return ImageFile("TIFF", data)
+    name = _format(data)
+    reduced = REDUCED[name](data)
+    return reduced if isinstance(reduced, ImageFile) else ImageFile(name, reduced)
 
 
 # Detection
 
+AVIF = rb"....ftypavi[fs]|....ftypm(?:if|sf)1.{0,48}avi[fs]"
+#: What is read, by title; AVIF where this machine's Pillow can.
 READ = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
-    "WEBP": rb"RIFF....WEBP",
+    "WebP": rb"RIFF....WEBP",
+    **({"AVIF": AVIF} if FORMATS["avif"].available else {}),
     "GIF": rb"GIF8[79]a",
     "BMP": rb"BM",
     "TIFF": rb"II[*+]\0|MM\0[*+]",
 }
+READABLE = alternatives(READ)
+DAMAGED = f"not a {READABLE} image, or a damaged one"
 #: What is sent by mistake: phones' and browsers' formats, a link to a page, a file that is no image.
 OTHERS = {
-    "an AVIF image": rb"....ftypavi[fs]|....ftypm(?:if|sf)1.{0,48}avi[fs]",
-    "a HEIC image": rb"....ftyp(?:hei[cxms]|hev[cxms]|m(?:if|sf)1)",
+    "an AVIF image": AVIF,
+    "a HEIC image, as iPhones take them,": rb"....ftyp(?:hei[cxms]|hev[cxms]|m(?:if|sf)1)",
     "a JPEG XL image": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "a JPEG 2000 image": rb"\0\0\0\x0cjP|\xff\x4f\xff\x51",
     "a video": rb"....(?:ftyp|moov|mdat)|\x1a\x45\xdf\xa3|RIFF....AVI |\0\0\x01[\xb3\xba]|FLV\x01|OggS",
@@ -115,9 +112,9 @@ HEAD = 2_048
 def _format(data: bytes) -> str:
     """Pillow's name for a readable format; raises BadPicture, which names a known other format."""
     head = data[:HEAD]
-    for name, pattern in READ.items():
+    for title, pattern in READ.items():
         if re.match(pattern, head, re.DOTALL):
-            return name
+            return title.upper()
     for name, pattern in OTHERS.items():
         if re.match(pattern, head, re.DOTALL):
             raise BadPicture(f"{name} was sent; a {READABLE} image is needed")
@@ -226,7 +223,7 @@ def _is_shown(data: bytes, segment: Segment, seen: set[bytes]) -> bool:
     if kind is None or kind in seen:
         return False
     seen.add(kind)
-    return kind != EXIF or _has_few_tags(data[segment.payload + len(EXIF) : segment.end])
+    return kind != EXIF or _has_few_tags(data[segment.payload : segment.end])
 
 
 # PNG
@@ -236,13 +233,14 @@ PNG = b"\x89PNG\r\n\x1a\n"
 CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 #: Chunks that say how to show the pixels. An animation's frames are left out, so that its still image remains.
 ANCILLARY = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"eXIf", b"pHYs")
-#: Keywords of texts that are read: our own note, and those that may have an orientation.
+#: Keywords of texts that are read: our own note, A1111's, and those that may have an orientation.
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
-TEXTS = (b"tintype", b"XML:com.adobe.xmp", b"Raw profile type exif")
+TEXTS = (b"tintype", b"parameters", b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 
 def _png(data: bytes) -> ImageFile:
     kept: list[bytes | memoryview] = [PNG]
+    texts: list[bytes | memoryview] = []
     profile, seen, view = b"", set[bytes](), memoryview(data)
 
     def header(at: int) -> tuple[bytes, int]:
@@ -266,8 +264,9 @@ def _png(data: bytes) -> ImageFile:
             if transparent := _transparent(payload, data[24:26]):
                 kept.append(_chunk(name, transparent))
         elif _says_how(name, kind, payload):
-            kept.append(view[begin:end])
-    return ImageFile("PNG", b"".join(kept), profile)
+            (texts if name in TEXT_CHUNKS else kept).append(view[begin:end])
+    # Right after the header: a reader finds them there before it has decoded any pixels.
+    return ImageFile("PNG", b"".join([*kept[:2], *texts, *kept[2:]]), profile)
 
 
 def _says_how(name: bytes, kind: bytes, payload: bytes) -> bool:
@@ -341,7 +340,7 @@ def _webp(data: bytes) -> bytes:
         seen.add(name)
         payload = data[begin + 8 : end]
         too_large = (name == b"ICCP" and len(payload) > MAX_PROFILE) or (name == b"XMP " and len(payload) > MAX_TEXT)
-        if not too_large and (name != b"EXIF" or _has_few_tags(payload.removeprefix(EXIF))):
+        if not too_large and (name != b"EXIF" or _has_few_tags(payload)):
             kept.append(data[begin:end])
     body = b"WEBP" + b"".join(kept)
     return RIFF.pack(b"RIFF", len(body)) + body
@@ -359,6 +358,110 @@ def _chunks(position: int, size: int, header: Callable[[int], tuple[bytes, int]]
         yield name, position, position + length
         position += length
     _too_many("chunks", MAX_CHUNKS)
+
+
+# AVIF: boxes (ISO/IEC 14496-12) that describe items (ISO/IEC 23008-12)
+
+BOX = struct.Struct(">I4s")
+#: A length that stands for one of 64 bits after the name; bytes up to that one's end.
+LARGE, LARGE_BOX = 1, 16
+#: For a box that isn't there.
+NOWHERE = (0, 0)
+
+
+def _avif(data: bytes) -> bytes:
+    """The still image. What is left out is renamed, not removed: items are found by their offsets in the file."""
+    file, metas = bytearray(data), 0
+    for name, begin, end in _boxes(data, 0, len(data)):
+        if name == b"ftyp":
+            file[begin:end] = data[begin:end].replace(b"avis", b"avif").replace(b"msf1", b"mif1")
+        elif name == b"meta":
+            metas += 1
+            for at in _unread(data, begin, end):
+                file[at : at + 4] = b"free"
+        elif name != b"mdat":
+            file[begin - 4 : begin] = b"free"  # the frames of an animation, and boxes that no decoder needs
+    if metas != 1:
+        raise BadPicture(DAMAGED)
+    return bytes(file)
+
+
+def _boxes(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """The name of each box between two offsets, and where its content begins and ends; raises BadPicture."""
+
+    def header(at: int) -> tuple[bytes, int]:
+        length, name = BOX.unpack_from(data, at)
+        if length == LARGE and name == b"mdat":  # no other box has a reason for it
+            length = int.from_bytes(data[at + BOX.size : at + LARGE_BOX])
+        elif not length:
+            length = end - at
+        if length < BOX.size:
+            raise BadPicture(DAMAGED)
+        return name, length
+
+    for name, start, after in _chunks(begin, end, header):
+        yield name, start + BOX.size, min(after, end)
+
+
+def _unread(data: bytes, begin: int, end: int) -> Iterator[int]:
+    """Where the types of the items are that are left out: EXIF that isn't worth reading. Raises BadPicture."""
+    # Before what is in them, meta, iloc, iinf, infe and iref have 4 bytes, the first of which is a version.
+    inner = {name: (start, after) for name, start, after in _boxes(data, begin + 4, end)}
+    # Next to ipco are the boxes ipma, which have no boxes in them: a file must not pass for profiles what they say.
+    listed = [place for name, *place in _boxes(data, *inner.get(b"iprp", NOWHERE)) if name == b"ipco"]
+    within = [box for place in listed for box in _boxes(data, *place)]
+    apart = [(start, after) for name, start, after in within if name == b"colr"] + [inner.get(b"idat", NOWHERE)]
+    if end - begin - sum(after - start for start, after in apart) > MAX_ITEMS:
+        _too_many("bytes about its parts", MAX_ITEMS)
+    places: dict[int, list[tuple[int, int]]] = {}
+    for item, *place in _extents(data, *inner.get(b"iloc", NOWHERE)):
+        places.setdefault(item, []).append((place[0], place[1]))
+    start, after = inner.get(b"iinf", NOWHERE)
+    for _, info, _ in _boxes(data, start + (8 if any(data[start : start + 1]) else 6), after):
+        at = info + (8 if data[info : info + 1] < b"\3" else 10)
+        if data[at : at + 4] == b"Exif" and not _is_read(data, places.get(int.from_bytes(data[info + 4 : at - 2]), [])):
+            yield at
+
+
+def _is_read(data: bytes, places: list[tuple[int, int]]) -> bool:
+    """Whether an EXIF that is in these pieces of the file is worth reading."""
+    if len(places) != 1:
+        return False
+    [(start, after)] = places
+    # Before it: 4 bytes about its beginning, which Pillow leaves out.
+    return after - start <= MAX_EXIF and _has_few_tags(data[start + 4 : after])
+
+
+def _extents(data: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Item, begin and end of each piece of the file that an item is in, by the box iloc; raises BadPicture."""
+    at = begin + 6
+
+    def number(size: int) -> int:
+        nonlocal at
+        at += size
+        if at > end:
+            raise BadPicture(DAMAGED)
+        return int.from_bytes(data[at - size : at])
+
+    if begin == end:
+        return
+    if at > end:
+        raise BadPicture(DAMAGED)
+    version, budget = data[begin], iter(range(MAX_EXTENTS))
+    offset, length, base, index = (size for byte in data[begin + 4 : begin + 6] for size in (byte >> 4, byte & 15))
+    wide = 2 if version < 2 else 4
+    for _ in range(number(wide)):
+        item, within_box = number(wide), version and number(2)
+        number(2)  # another file, which no AVIF has
+        first = number(base)
+        for _ in range(number(2)):
+            if next(budget, None) is None:
+                _too_many("pieces", MAX_EXTENTS)
+            number(index if version else 0)
+            start = first + number(offset)
+            after = start + number(length)
+            if not within_box:
+                yield item, start, after
 
 
 # GIF
@@ -405,22 +508,25 @@ def _end_of_blocks(data: bytes, position: int, budget: Iterator[int]) -> int:
 RUN_LENGTH = (1, 2)
 
 
-def _check_bmp(data: bytes) -> None:
-    """Raise BadPicture for a large one with run-length encoding."""
-    if len(data) < 34:
-        return
-    header, width, height, compression = struct.unpack_from("<Iii4xI", data, 14)
-    if header < 40:
-        return  # older headers have no compression
-    if compression in RUN_LENGTH and abs(width * height) > MAX_RLE_PIXELS:
+def _bmp(data: bytes) -> bytes:
+    """The file; raises BadPicture for a large one with run-length encoding."""
+    # Older headers have no compression.
+    header, width, height, compression = struct.unpack_from("<Iii4xI", data, 14) if len(data) >= 34 else (0, 0, 0, 0)
+    if header >= 40 and compression in RUN_LENGTH and abs(width * height) > MAX_RLE_PIXELS:
         sent = f"a BMP with run-length encoding of {width}×{abs(height)} pixels"
         raise BadPicture(f"{sent}: {MAX_RLE_PIXELS} is the limit; save it as PNG")
+    return data
 
 
 # TIFF and EXIF
 
 #: Types whose values are bytes, and their tags that may be long: XMP, and programs' private ones.
 BYTES, XMP, PRIVATE = (1, 2, 7), 700, 32_768
+
+
+def _tiff(data: bytes) -> bytes:
+    _check_tags(data)
+    return data
 
 
 def _check_tags(data: bytes) -> None:
@@ -443,10 +549,26 @@ def _check_tags(data: bytes) -> None:
             _too_many("strips, tiles or other values", MAX_VALUES)
 
 
+#: Before EXIF's TIFF; Pillow too takes up to two of it.
+PREFIX = re.compile(rb"^(?:Exif\0\0){1,2}")
+
+
 def _has_few_tags(exif: bytes) -> bool:
     """Whether EXIF is worth reading: damaged or oversized, it says nothing about the pixels."""
     try:
-        _check_tags(exif)
+        _check_tags(PREFIX.sub(b"", exif))
     except BadPicture:
         return False
     return True
+
+
+#: What makes a file with only its first image of one.
+REDUCED: dict[str, Callable[[bytes], bytes | ImageFile]] = {
+    "JPEG": _jpeg,
+    "PNG": _png,
+    "WEBP": _webp,
+    "AVIF": _avif,
+    "GIF": _gif,
+    "BMP": _bmp,
+    "TIFF": _tiff,
+}

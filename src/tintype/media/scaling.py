@@ -6,9 +6,9 @@ import math
 from functools import lru_cache
 from itertools import product
 
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageOps
 
-from tintype.core import Size
+from tintype.core import Fit, Size
 
 #: Every side is a multiple of it: 8 pixels per latent, 2 latents per patch.
 MULTIPLE = 16
@@ -17,15 +17,35 @@ MIN_SIDE = 64
 MAX_SIDE = 2048
 #: Max ratio of a natively drawn side to the square's, either way: beyond it, position embeddings end.
 MAX_STRETCH = 4
-#: After each doubling: restores the sharpness that enlarging smooth images costs, without halos.
-SHARPEN = ImageFilter.UnsharpMask(radius=1.5, percent=60, threshold=0)
 
 
-def fit(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The image scaled to cover width × height pixels and cropped around its centre; itself if it has that size."""
+def fit(image: Image.Image, width: int, height: int, how: Fit = "cover") -> Image.Image:
+    """The image brought to width × height pixels as `core.Fit` says; itself if it has that size."""
     if image.size == (width, height):
         return image
+    if how == "stretch":
+        return image.resize((width, height), Image.Resampling.LANCZOS)
+    if how == "contain":
+        return _contained(image, width, height)
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def _contained(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The whole image in the middle; its outermost pixels fill what is left to its sides, or above and below."""
+    inner = ImageOps.contain(image, (width, height), Image.Resampling.LANCZOS)
+    left, top = (width - inner.width) // 2, (height - inner.height) // 2
+    right, bottom = left + inner.width, top + inner.height
+    whole = Image.new(image.mode, (width, height))
+    for edge, place in (
+        ((0, 0, 1, inner.height), (0, top, left, bottom)),
+        ((inner.width - 1, 0, inner.width, inner.height), (right, top, width, bottom)),
+        ((0, 0, inner.width, 1), (left, 0, right, top)),
+        ((0, inner.height - 1, inner.width, inner.height), (left, bottom, right, height)),
+    ):
+        if place[0] < place[2] and place[1] < place[3]:
+            whole.paste(inner.crop(edge).resize((place[2] - place[0], place[3] - place[1])), place)
+    whole.paste(inner, (left, top))
+    return whole
 
 
 def fitted_size(width: int, height: int, max_pixels: int = 2**20) -> Size:
@@ -63,8 +83,10 @@ def native_size(width: int, height: int, side: int) -> Size:
 
 
 def resize(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The whole image at another size; enlarged by doublings, each sharpened a little, so that edges stay crisp."""
+    """The whole RGB image at another size; enlarged by doublings, each sharpened a little, so that edges stay crisp."""
     while image.width < width or image.height < height:
+        from tintype.media.sharpening import sharpen  # noqa: PLC0415 - brings NumPy, which who enlarges nothing goes without
+
         step = (min(2 * image.width, max(width, image.width)), min(2 * image.height, max(height, image.height)))
-        image = image.resize(step, Image.Resampling.LANCZOS).filter(SHARPEN)
+        image = sharpen(image.resize(step, Image.Resampling.LANCZOS))
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)

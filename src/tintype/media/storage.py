@@ -8,11 +8,12 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Protocol
+from shutil import disk_usage
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -32,6 +33,8 @@ PART = ".part"
 PART_TTL = 600.0
 #: Bytes written to find out whether a disk takes any: an empty file fits on a full one.
 BLOCK = 4096
+#: Bytes that a disk of images should have free, and the part of a small disk.
+FREE, FREE_PART = 2**30, 0.05
 #: Suffix of what callers send, which is stored as it came, in no image format, and never served.
 UNREAD = "in"
 GONE = "no such file, or it has expired"
@@ -45,6 +48,18 @@ DISK = {
 }
 #: Seconds between two tests whether the storage works again; the last one repeats.
 PAUSES = (2.5, 5.0, 10.0, 15.0)
+
+
+class Stored(NamedTuple):
+    """A stored image: its moment in unix seconds, its bytes, its name."""
+
+    written: float
+    size: int
+    name: str
+
+
+#: Says which of all stored images to remove.
+Choice = Callable[[Iterator[Stored]], Collection[str]]
 
 
 class Storage(Protocol):
@@ -81,8 +96,17 @@ class Storage(Protocol):
     def probe(self) -> None:
         """Find out cheaply whether images can be stored at the moment; raises StorageUnavailable."""
 
+    def remove_all(self, names: Collection[str]) -> None:
+        """`remove` of several, in few calls to the storage."""
+
     def expire(self, keep: Collection[str] = ()) -> int:
         """Remove what has expired, except the names in `keep`; how many that were."""
+
+    def thin(self, choose: Choice) -> None:
+        """List all images, expired ones too, and remove those that `choose` names."""
+
+    def missing_space(self) -> int:
+        """Bytes that the disk should have free and hasn't; 0 for a storage that doesn't tell."""
 
     def self_test(self) -> None:
         """Write, read and remove test data; gives up after some seconds. Raises StorageUnavailable."""
@@ -184,9 +208,11 @@ class Files:
 
     def remove(self, name: str) -> None:
         """See Storage."""
-        if NAME.fullmatch(name):
-            with self._outages.watching("remove"), _on_disk():
-                (self._folder / name).unlink(missing_ok=True)
+        self.remove_all([name])
+
+    def remove_all(self, names: Collection[str]) -> None:
+        """See Storage."""
+        self._unlink(name for name in names if NAME.fullmatch(name))
 
     def discard(self, name: str) -> None:
         """See Storage."""
@@ -202,15 +228,38 @@ class Files:
 
         Only a reader with a longer TTL of its own reads kept files that have expired.
         """
-        removed = 0
+        moment, unfinished = time.time(), list[str]()
+        stored = self._stored(unfinished)
+        old = [one.name for one in stored if one.name not in keep and moment - one.written >= self._ttl]
+        self._unlink([*old, *unfinished])
+        return len(old) + len(unfinished)
+
+    def thin(self, choose: Choice) -> None:
+        """See Storage; removes a crash's unfinished files too."""
+        unfinished = list[str]()
+        self._unlink([*choose(self._stored(unfinished)), *unfinished])
+
+    def missing_space(self) -> int:
+        """See Storage."""
+        with self._outages.watching("list"), _on_disk():
+            disk = disk_usage(self._folder)
+        return max(0, round(min(FREE, FREE_PART * disk.total)) - disk.free)
+
+    def _stored(self, unfinished: list[str]) -> Iterator[Stored]:
+        """All images; a crash's unfinished files are named in the list."""
+        with self._outages.watching("list"), _on_disk(), os.scandir(self._folder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    if NAME.fullmatch(entry.name):
+                        about = entry.stat()
+                        yield Stored(about.st_mtime, about.st_size, entry.name)
+                    elif NAME.fullmatch(entry.name.removesuffix(PART)) and not _younger(Path(entry.path), PART_TTL):
+                        unfinished.append(entry.name)
+
+    def _unlink(self, names: Iterable[str]) -> None:
         with self._outages.watching("remove"), _on_disk():
-            for path in self._folder.iterdir():
-                unfinished = path.suffix == PART
-                ours = NAME.fullmatch(path.stem if unfinished else path.name)
-                if ours and path.name not in keep and not _younger(path, PART_TTL if unfinished else self._ttl):
-                    path.unlink(missing_ok=True)
-                    removed += 1
-        return removed
+            for name in names:
+                (self._folder / name).unlink(missing_ok=True)
 
     def self_test(self) -> None:
         """Write as many bytes as the last image had that could not be written, and remove them."""

@@ -6,7 +6,7 @@ name, its type what is allowed.
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -26,6 +26,7 @@ from tintype.settings.values import (
     OwnPrice,
     Place,
     Seconds,
+    SecondsIfSet,
     Table,
     WebAddress,
     allowed_values,
@@ -35,7 +36,7 @@ from tintype.settings.values import (
 Safety = Literal["off", "warn", "block"]
 
 #: How forward passes are made faster in the background, while requests run eagerly.
-Prepare = Literal["off", "compile", "graphs", "auto"]
+Prepare = Literal["off", "compile", "graphs", "openvino", "auto"]
 
 #: What starts workers: the server, one per device of its machine; a Ray cluster; or other means.
 Fleet = Literal["local", "ray", "none"]
@@ -224,7 +225,7 @@ class InputSettings(Group):
     #: Input images that a worker decodes concurrently, each in a process of its own, which may take 1 GB for a moment.
     #: No account has more than half of them, so that none waits for all of another's images.
     decoders: int = Field(2, ge=1)
-    #: CPU time for decoding one input image: 50 megapixels take 1 to 2 seconds.
+    #: CPU time for decoding one input image: 50 megapixels take 1 to 2 seconds, as AVIF up to 9.
     decode_timeout: Seconds = Field(10.0, gt=0)
 
 
@@ -233,8 +234,17 @@ class RetentionSettings(Group):
 
     #: Time until a request's record expires after its end (the contract says one hour).
     record_ttl: Annotated[Seconds, Env("RECORD_TTL", older="RETENTION")] = Field(3600.0, gt=0)
-    #: Time until an image expires; 0 means with its record.
-    output_ttl: Annotated[Seconds, Env("OUTPUT_TTL", older="FILE_LIFE")] = Field(0.0, ge=0)
+    #: Time until an image expires after its request's end, unless its account keeps it; 0 is no end. The record's hour
+    #: is the contract's; on one's own disk, images that are gone after an hour are lost work.
+    images_ttl: Seconds = Field(30 * 86_400.0, ge=0)
+    #: Max size of all images together; 0 is no limit. Beyond it the oldest are removed: not those whose record hasn't
+    #: expired, as clients may not have fetched them yet, nor those that their accounts keep, as that was promised; one
+    #: account may keep as many as take half of it, and all together as many as take all of it. On a disk with less than
+    #: 1 GiB free, or 5 % of a small one, more are removed.
+    images_budget: Bytes = Field(20 * 2**30, ge=0)
+    #: Time until an image expires, as it was before `images_ttl`: where this is set, it holds instead. 0 means with its
+    #: record.
+    output_ttl: Annotated[SecondsIfSet, Env("OUTPUT_TTL", older="FILE_LIFE")] = Field(None, ge=0)
     #: Time after which an input image is removed that no queued or running request needs: a crash left it behind. All
     #: others are removed when their requests end. Longer than a submit takes.
     input_ttl: Annotated[Seconds, Env("INPUT_TTL", older="INPUT_LIFE")] = Field(3_600.0, gt=0)
@@ -251,8 +261,15 @@ class RetentionSettings(Group):
 
     @property
     def image_ttl(self) -> float:
-        """Seconds until an image expires, counted from its writing: a little before its record's time begins."""
-        return self.output_ttl or self.record_ttl + 5.0
+        """Seconds until an image expires after its request's end; perhaps infinite."""
+        if self.output_ttl is not None:
+            return self.output_ttl or self.record_ttl
+        return self.images_ttl or inf
+
+    @property
+    def file_ttl(self) -> float:
+        """The same from its writing: a little before its request's end."""
+        return self.image_ttl + 5.0
 
 
 class QueueSettings(Group):
@@ -280,8 +297,10 @@ class WorkerSettings(Group):
 
     #: `auto` is bfloat16 where the device computes in it and a model's layers are measured to be faster in it.
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    #: Compile models for the shapes in use, record them as CUDA graphs, or (`auto`) both on a GPU. Off by default until
-    #: measured on a GPU: it takes a minute of a CPU core or more per shape, and memory.
+    #: Compile models for the shapes in use, record them as CUDA graphs, or (`auto`) both on a GPU. On a CPU, `openvino`
+    #: compiles with OpenVINO, an extra, and so does `auto` where that is installed and measured to be faster. Off by
+    #: default until measured on a GPU: it takes up to minutes of a CPU core per shape, and memory; with OpenVINO some
+    #: ten seconds, and as much memory as the weights once more.
     prepare: Prepare = "off"
     #: CPU threads of one worker; 0 is torch's default.
     threads: int = Field(0, ge=0)

@@ -139,6 +139,12 @@ T = TypeVar("T")
 Table = Annotated[dict[str, T], BeforeValidator(_table), AllowedValues("a table by model slug")]
 Seconds = Annotated[float, Unit("seconds")]
 Bytes = Annotated[int, Unit("bytes")]
+#: Empty, which is None, where another setting holds.
+SecondsIfSet = Annotated[
+    float | None,
+    BeforeValidator(lambda seconds: None if seconds == "" else seconds),
+    AllowedValues("a number of seconds, 0 or more"),
+]
 #: A file or folder; empty, as compose files write unset values, is None, not the current folder.
 Place = Annotated[Path | None, BeforeValidator(lambda path: path or None), AllowedValues("a path")]
 

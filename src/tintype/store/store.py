@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Self
 
+from tintype.catalog.limits import SHARED_LIMITS
 from tintype.settings import Settings
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.delegation import KeyDelegation
-from tintype.store.accounts.keys import SHARED_LIMITS, Ceilings
+from tintype.store.accounts.keys import Ceilings
 from tintype.store.accounts.uploads import Uploads
 from tintype.store.billing.reports import BillingReports
 from tintype.store.db.audit import Audit
 from tintype.store.db.database import Database
 from tintype.store.ops.autoscaler import LeaderLease
-from tintype.store.ops.metrics import TimeSeries, read_snapshot
+from tintype.store.ops.metrics import TimeSeries, completed, read_snapshot
 from tintype.store.ops.preload import Preloads
 from tintype.store.ops.processes import Servers, Workers
 from tintype.store.queue.history import History
+from tintype.store.queue.images import Images
 from tintype.store.queue.lifecycle import Rules
 from tintype.store.queue.queue import Leases, Queue
 from tintype.store.webhooks.outbox import Backoff, Outbox
@@ -48,6 +50,7 @@ class Store:
         self.webhooks = Webhooks(db, outbox, overlap=settings.webhooks.overlap)
         self.queue = Queue(db, rules, History(db, settings.retention.history_ttl))
         self.leases = Leases(db, rules)
+        self.images = Images(db, settings.retention)
         self.ops = Ops(db)
 
     @classmethod
@@ -86,6 +89,10 @@ class Ops:
         """The metrics at this moment, with zeros for models without requests."""
         return read_snapshot(self._db, models)
 
+    def runs(self, slugs: Iterable[str]) -> dict[str, int]:
+        """How many requests of each model have been completed, but for those of the last moment."""
+        return completed(self._db, slugs)
+
     def leader_lease(self, holder: str, seconds: float) -> LeaderLease:
         """The autoscaler's, for this holder."""
         return LeaderLease(self._db, holder, seconds)
@@ -97,6 +104,8 @@ def rules(settings: Settings, discard: Callable[[str], None] = lambda _name: Non
     return Rules(
         lease=settings.queue.lease,
         retention=settings.retention.record_ttl,
+        # After that, no account has the request of an image that isn't kept.
+        image_ttl=min(settings.retention.image_ttl, settings.retention.history_ttl),
         max_attempts=settings.queue.max_attempts,
         warm_wait=settings.queue.warm_wait,
         ceilings=Ceilings(**of_account, queue=settings.limits.queue, share=settings.limits.queue_share),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from math import cos, pi, sin
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from tintype.catalog.infotext import asked_infotext
 from tintype.catalog.samples import sample_path
 from tintype.core import GenerationParams, Output, Size
 from tintype.media.images import Encoded, check, encode
@@ -44,7 +46,9 @@ class FakeOutputs:
 
     def _store(self, slug: str, params: GenerationParams, seed: int, size: Size) -> Output:
         image = draw(slug, params.prompt, seed, *size)
-        file = Encoded(encode(image, params.format, params.quality), *size, seed)
+        # A client that named the model reads these words; there is no recipe, as nothing can be made again.
+        words = asked_infotext(slug, replace(params, seed=seed), size) if params.checkpoint else ""
+        file = Encoded(encode(image, params.format, params.quality, parameters=words), *size, seed)
         return file.store(self._storage, params.format)
 
     def _source_size(self, request: Request, source: str) -> Size | None:

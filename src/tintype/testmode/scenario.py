@@ -23,6 +23,7 @@ from tintype.errors import (
     OutOfCredits,
     PictureNotFinite,
     PictureUnreachable,
+    QueueFull,
     SpendCapReached,
     StoreUnavailable,
     TintypeError,
@@ -57,7 +58,7 @@ def _too_many() -> TintypeError:
 
 
 def _queue_full() -> TintypeError:
-    return TooManyRequests("The queue is full: it holds 10000 images", WAIT, time.time())
+    return QueueFull("The queue is full: it holds 10000 images", WAIT, time.time())
 
 
 #: Refused when it is submitted, by v1 and v2 alike: there is no request then.

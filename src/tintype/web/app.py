@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import structlog
@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
 from tintype.catalog.spec import Catalogue
-from tintype.errors import StorageUnavailable, StoreUnavailable, TintypeError
+from tintype.errors import RequestUnknown, StorageUnavailable, StoreUnavailable, TintypeError
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
 from tintype.store.db.measurements import BUCKET
@@ -26,21 +26,29 @@ from tintype.store.store import Store
 from tintype.telemetry.logs import Outage
 from tintype.testmode.fake_worker import FakeWorker
 from tintype.testmode.images import FakeOutputs
-from tintype.web.account import credits, history, keys, messages, webhooks
+from tintype.web.account import credits, history, images, keys, messages, webhooks
+from tintype.web.cleanup import Cleanup
+from tintype.web.dialects import model_list
+from tintype.web.dialects.a1111 import A1111
+from tintype.web.dialects.comfy import Comfy
+from tintype.web.dialects.openai import OpenAI
+from tintype.web.dialects.replicate import Replicate
 from tintype.web.errors import add_error_handlers
 from tintype.web.files import Files
-from tintype.web.generate import events, operations, uploads
+from tintype.web.generate import events, operations, recipes, uploads
 from tintype.web.generate.dialect import Dialect
 from tintype.web.generate.models import models_router, warm_router
+from tintype.web.generate.submit import submit_together
 from tintype.web.generate.v1 import V1
 from tintype.web.generate.v2 import V2
 from tintype.web.middleware import CallMetrics, Exchanges
-from tintype.web.openapi import ABOUT, TAGS, finish
+from tintype.web.openapi import ABOUT, CONTACT, LICENSE, TAGS, finish
 from tintype.web.operator import server
 from tintype.web.pages import public, shell
-from tintype.web.responses import json_bytes
+from tintype.web.responses import Described
 from tintype.web.runtime import Runtime
 from tintype.web.shutdown import Shutdown
+from tintype.web.threads import Bunches
 
 log = structlog.get_logger()
 
@@ -49,6 +57,22 @@ DEADLINES = 1.0
 #: Seconds between samples for the time series; of several servers, the first one writes each.
 SAMPLES = BUCKET / 2
 
+#: What JavaScript libraries of other hosts' APIs send by themselves: a browser refuses the whole call for one of them.
+OF_LIBRARIES = (
+    "openai-organization",
+    "openai-project",
+    "prefer",
+    "user-agent",
+    "x-stainless-arch",
+    "x-stainless-helper-method",
+    "x-stainless-lang",
+    "x-stainless-os",
+    "x-stainless-package-version",
+    "x-stainless-retry-count",
+    "x-stainless-runtime",
+    "x-stainless-runtime-version",
+    "x-stainless-timeout",
+)
 #: What pages of other origins may send and read, if they are allowed.
 CORS: dict[str, Any] = {
     "allow_methods": ("GET", "HEAD", "POST", "PUT", "DELETE"),
@@ -61,6 +85,7 @@ CORS: dict[str, Any] = {
         "x-webhook-url",
         "last-event-id",
         "traceparent",
+        *OF_LIBRARIES,
     ),
     "expose_headers": (
         "x-request-id",
@@ -91,24 +116,27 @@ NO_HEAD = ("/webhook/inactive", "/v2/requests/{request_id}/events")
 
 
 #: The public APIs. An address is the first one's that owns it; the last one owns whatever is left.
-DIALECTS: tuple[Dialect, ...] = (V1(), V2())
+DIALECTS: tuple[Dialect, ...] = (OpenAI(), A1111(), Replicate(), V1(), Comfy(), V2())
 
 
 def all_routers(catalogue: Catalogue) -> list[APIRouter]:
     """Every route of a server with these models; the first that matches answers."""
     return [
+        warm_router,  # first: another API has addresses below /v2/models too
         *(dialect.routes(catalogue) for dialect in DIALECTS),
-        warm_router,
         events.router,
         public.router,
         public.samples_router(),
         shell.router,
         webhooks.router,
         uploads.router,
+        recipes.router,
         history.router,
+        images.router,
         credits.router,
         keys.router,
         server.router,
+        model_list.router(),
         # Last: it answers for every slug that no earlier route matched.
         models_router(),
     ]
@@ -140,8 +168,13 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     files = Files.open(settings, inputs, store)
     runtime = Runtime.open(settings, registry, store, shutdown, name)
 
+    cleaning = Cleanup(store, files, settings.retention)
+
     def cleanup() -> None:
-        delete_expired(store, files)
+        cleaning.run()
+
+    def end_overdue() -> None:
+        _end_overdue(store, runtime)
 
     def heartbeat() -> None:
         store.ops.servers.heartbeat(name, registry.identities)
@@ -149,10 +182,10 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         outputs = FakeOutputs(store.queue.input_size, files.outputs, files.max_pixels)
-        fake = FakeWorker(store.leases, registry.catalogue, outputs, settings.queue.heartbeat, runtime.test_accepted)
+        fake = FakeWorker(store.leases, registry.served, outputs, settings.queue.heartbeat, runtime.test_accepted)
         jobs = (
             _every(settings.retention.cleanup_interval, cleanup),
-            _every(DEADLINES, store.queue.end_overdue),
+            _every(DEADLINES, end_overdue),
             _every(SAMPLES, runtime.readiness.keep_samples),
         )
         presence = [_every(SERVER_HEARTBEAT, heartbeat)] if name else []
@@ -179,8 +212,8 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
         title="tintype",
         version=__version__,
         description=ABOUT,
-        contact={"name": "The operator of this server"},
-        license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        contact=CONTACT,
+        license_info=LICENSE,
         openapi_tags=[{"name": name, "description": words} for name, words in TAGS.items()],
         lifespan=lifespan,
         webhooks=messages.router,
@@ -188,15 +221,20 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
         docs_url=None,  # its page loads scripts from the internet
         redoc_url=None,
         redirect_slashes=False,  # its 307 has no JSON
+        # Spans are telemetry/'s: the framework's have the messages of errors, and asking for them costs each call.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.store, app.state.files, app.state.runtime = store, files, runtime
+    app.state.submissions = Bunches(runtime.threads, partial(submit_together, store.queue))
     app.state.dialects = DIALECTS
-    _describe(app, registry.catalogue)
-    routers = all_routers(registry.catalogue)
+    runtime.metrics.calls.expect({one.name for one in DIALECTS})
+    shell.assets()  # now, not in the first caller's time
+    _describe(app, registry.served)
+    routers = all_routers(registry.served)
     routers.append(head_router(routers))
     # Not included: the framework would build every route again, with its models' validators.
     app.router.routes += (route for router in routers for route in router.routes)
-    add_error_handlers(app)
+    add_error_handlers(app, shell.missing)
     app.add_middleware(Exchanges, store=store, runtime=runtime)
     if settings.web.cors_origins:  # outside of errors, which need its headers too, and of authentication
         app.add_middleware(CORSMiddleware, allow_origins=settings.web.cors_origins, **CORS)
@@ -204,30 +242,28 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     return app
 
 
-def delete_expired(store: Store, files: Files) -> None:
-    """Delete what has expired: records, and files but for those that requests still need."""
-    store.webhooks.outbox.expire()
-    store.queue.previews.expire()
-    store.ops.preloads.expire()
-    store.queue.history.expire()
-    store.uploads.expire()
-    store.delegation.expire()
-    store.audit.expire()
-    store.queue.expire()
-    # Last: a storage that is away delays these until a later cleanup.
-    files.expire(store.queue.needed_inputs())
+def _end_overdue(store: Store, runtime: Runtime) -> None:
+    """End requests that are past their deadline, and those that were left while the database was away."""
+    store.queue.end_overdue()
+    for id, account_id in [*runtime.abandoned.items()]:
+        with suppress(RequestUnknown):
+            store.queue.cancel(id, account_id)
+        del runtime.abandoned[id]
 
 
 def _describe(app: FastAPI, catalogue: Catalogue) -> None:
     """Complete `/openapi.json` with what the framework doesn't know."""
     plain = app.openapi
 
+    def schemes(path: str) -> Collection[str]:
+        return next(one.schemes for one in app.state.dialects if one.owns(path))
+
     def openapi() -> dict[str, Any]:
-        return finish(plain(), app.routes, operations.bodies(catalogue) | events.schemas(), events.PreviewEvent)
+        schemas = operations.bodies(catalogue) | events.schemas()
+        return finish(plain(), app.routes, schemas, events.PreviewEvent, authorization=schemes)
 
     app.openapi = openapi  # type: ignore[method-assign]
-    #: As bytes, cached: all but the server's own address is the same for all callers.
-    app.state.described = cache(lambda: json_bytes(app.openapi()))
+    app.state.described = cache(lambda: Described(app.openapi()))
 
 
 async def _every(seconds: float, job: Callable[[], None]) -> None:

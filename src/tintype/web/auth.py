@@ -6,7 +6,10 @@ dependencies; `/openapi.json` says in openapi.py which operations need a key.
 
 from __future__ import annotations
 
+from base64 import b64decode
+from collections.abc import Callable, Mapping
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Depends
 from fastapi import Request as HttpRequest
@@ -15,7 +18,8 @@ from tintype.errors import Forbidden, Unauthorized
 from tintype.store.accounts.keys import Key
 from tintype.store.db.audit import Actor, current_actor
 from tintype.store.store import Store
-from tintype.web.clients import client_address
+from tintype.web.clients import base_url, client_address
+from tintype.web.errors import owner
 from tintype.web.runtime import Runtime
 from tintype.web.threads import in_thread
 
@@ -104,10 +108,43 @@ Auditor = Annotated[Key, Depends(auditor)]
 
 
 def _secret(http: HttpRequest) -> str:
-    """`x-api-key`, else the bearer token; raises Unauthorized when there is neither."""
+    """`x-api-key`, else what Authorization has by a scheme of the address's dialect; else raises Unauthorized."""
     if secret := http.headers.get("x-api-key", "").strip():
         return secret
-    scheme, _, token = http.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
+    scheme, _, given = http.headers.get("authorization", "").partition(" ")
+    read = SCHEMES.get(scheme.lower())
+    if read and scheme.lower() in owner(http).schemes and (secret := read(given.strip())):
+        if read is _basic:
+            _check_origin(http)
+        return secret
     raise Unauthorized("No API key was sent", reason="missing")
+
+
+def _basic(given: str) -> str:
+    """The password, else the user name: clients have a field for either."""
+    try:
+        user, _, password = b64decode(given, validate=True).decode().partition(":")
+    except ValueError:
+        return ""
+    return password.strip() or user.strip()
+
+
+def _check_origin(http: HttpRequest) -> None:
+    """Raise Forbidden for a call by a page of another origin: browsers send passwords that they keep along."""
+    sent = http.headers.get("origin")
+    if sent is not None and _origin(sent) != _origin(base_url(http, http.app.state.runtime.settings)):
+        raise Forbidden("A page of another origin may not use a password that the browser keeps: send x-api-key")
+
+
+def _origin(address: str) -> tuple[str, str | None, int | None] | None:
+    """Scheme, host and port; None for `null`, and for what is no address."""
+    try:
+        parts = urlsplit(address)
+        return (parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme]) if parts.hostname else None
+    except (ValueError, KeyError):
+        return None
+
+
+PORTS = {"http": 80, "https": 443}
+#: How the key is read from what follows each scheme; empty where there is none.
+SCHEMES: Mapping[str, Callable[[str], str]] = {"bearer": str, "token": str, "basic": _basic}

@@ -7,8 +7,8 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from secrets import token_hex
 from typing import Any
 
@@ -16,7 +16,7 @@ from fastapi import Request as HttpRequest
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 
-from tintype.errors import BadRequest, BodyTooLarge, TooManyRequests, UnsupportedBody
+from tintype.errors import BadRequest, BodyTooLarge, SentTwice, TextTooLong, TooManyRequests, UnsupportedBody
 from tintype.web.forms import (
     IMAGES,
     LONG,
@@ -91,8 +91,16 @@ class Bodies:
             del data
             yield sent
         finally:
-            self._held[account_id] -= held
-            self._held += Counter()  # without those at 0
+            self._release(account_id, held)
+
+    @contextmanager
+    def holding(self, account_id: str, size: int) -> Iterator[None]:
+        """Count a part of a body that is needed for longer; raises TooManyRequests."""
+        self._hold(account_id, size)
+        try:
+            yield
+        finally:
+            self._release(account_id, size)
 
     def _hold(self, account_id: str, size: int, held: int = 0) -> None:
         """Count `size` bytes of a body of which `held` are counted already; raises TooManyRequests.
@@ -107,6 +115,10 @@ class Bodies:
             words = f"this server has memory for {self._total} bytes of them"
             raise TooManyRequests(f"Too many bodies at the same time: {words}", RETRY_AFTER, time.time())
         self._held[account_id] += size - held
+
+    def _release(self, account_id: str, size: int) -> None:
+        self._held[account_id] -= size
+        self._held += Counter()  # without those at 0
 
 
 def declared_length(headers: Headers) -> int:
@@ -147,11 +159,11 @@ def _integer(digits: str) -> int:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Sent:
-    """Raises BadRequest for a name with two values: its sender can't know which one counts, and pays for it."""
+    """Raises SentTwice for a name with two values."""
     found = Sent()
     for name, value in pairs:
         if name in found:
-            raise BadRequest(f"{name[:80]}: sent twice")
+            raise SentTwice(name)
         found[name] = value
     return found
 
@@ -248,22 +260,39 @@ def _not_json(error: json.JSONDecodeError, text: str, where: str) -> BadRequest:
 
 
 def _put_back(sent: Sent, data: bytes | bytearray, long: dict[str, slice]) -> Sent:
-    """The long texts where they were: as images, or as other texts that are small together; raises BadRequest."""
+    """The long texts where they were: as images, or as other texts that are small together; raises BadRequest.
+
+    Members of the body, or of an object that is one: some APIs have their parameters in one.
+    """
     size = 0
-    for name, value in sent.items():
+    objects = (sent, *(value for value in sent.values() if isinstance(value, dict)))
+    for members, name, value in [(one, name, value) for one in objects for name, value in one.items()]:
         if isinstance(value, str) and value in long:
             place = long.pop(value)
             size += 0 if name in IMAGES else place.stop - place.start
             if size > SMALL:
                 raise BadRequest(f"{name[:80]}: {place.stop - place.start} bytes were sent. {TOO_LARGE}")
-            sent[name] = _text(data, place, name)
+            members[name] = _text(data, place, name)
         elif name in IMAGES and isinstance(value, list):
-            sent[name] = [
+            members[name] = [
                 _text(data, long.pop(one), name) if isinstance(one, str) and one in long else one for one in value
             ]
     if long:
-        raise BadRequest(f"A name, or a text in a list or an object, is longer than {LONG} bytes")
+        words = f"A name, or a text in a list or an object, is longer than {LONG} bytes"
+        raise TextTooLong(words, next(_places(sent, long), ()))
     return sent
+
+
+def _places(value: Any, long: dict[str, slice], *place: str) -> Iterator[tuple[str, ...]]:
+    """Where long texts are left, by the names of members."""
+    if isinstance(value, str) and value in long:
+        yield place
+    elif isinstance(value, list):
+        for one in value:
+            yield from _places(one, long, *place)
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield from _places(one, long, *place, name)
 
 
 def _text(data: bytes | bytearray, place: slice, name: str) -> str:

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import structlog
 from fastapi import Request as HttpRequest
 
-from tintype.errors import BadRequest
+from tintype.errors import BadRequest, SentTwice
 from tintype.settings import Settings
 from tintype.store.accounts.keys import Key
 
@@ -69,10 +69,10 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def single_header(http: HttpRequest, name: str) -> str | None:
-    """The header of that name; raises BadRequest where it was sent twice, as only one could count."""
+    """The header of that name; raises SentTwice where two were sent."""
     sent = http.headers.getlist(name)
     if len(sent) > 1:
-        raise BadRequest(f"{name}: sent twice")
+        raise SentTwice(name)
     return sent[0] if sent else None
 
 

@@ -44,6 +44,9 @@ HUNG_UP, REFUSED = "hung_up", "refused"
 #: The route, in metrics, of what was refused before there was a call.
 NO_CALL = "connection"
 NOT_HTTP = "The request is not valid HTTP/1.1"
+#: Bytes of answers, of all clients together, that may wait in memory for being read: beyond that, the client with most
+#: of them loses one. A call that is repeated costs its caller nothing, and its answer may have megabytes.
+MAX_UNSENT = 2**30
 #: Seconds between two checks of what was transferred, at most, and between two log lines about the same trouble.
 CHECK, LOG_PAUSE = 1.0, 60.0
 #: What accept() fails with when this process or machine has run out of file descriptors or memory.
@@ -184,11 +187,12 @@ class StrictParser(h11.Connection):
 def _bad_head(request: h11.Request) -> TintypeError | None:
     if request.http_version not in (b"1.0", b"1.1"):  # as the preface of HTTP/2
         return BadRequest(NOT_HTTP)
-    names = {name for name, _ in request.headers}
+    headers = request.headers.raw_items()  # a list: h11's own sequence takes long to go through
+    names = {name.lower() for name, _ in headers}
     if b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0"):
         return BadRequest("A body's length is either Content-Length or Transfer-Encoding (HTTP/1.1), never both")
-    size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
-    return HeadTooLarge() if size > MAX_HEAD or len(request.headers) > MAX_HEADERS else None
+    size = len(request.target) + sum([len(name) + len(value) + 4 for name, value in headers])
+    return HeadTooLarge() if size > MAX_HEAD or len(headers) > MAX_HEADERS else None
 
 
 class Connection(H11Protocol, asyncio.BufferedProtocol):
@@ -262,6 +266,11 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
     def unsent(self) -> int:
         """Bytes of answers that the client hasn't read."""
         return self.transport.get_write_buffer_size()
+
+    @property
+    def stalled(self) -> float:
+        """Seconds for which its client has had something to read."""
+        return self._sent.waited
 
     def give_way(self) -> None:
         """Close it to make room for another."""
@@ -434,9 +443,21 @@ class Connections:
         self._checked_at = now
         for one in [one for of_client in self._open.values() for one in of_client]:
             one.check(passed)
+        self._bound_unsent()
         self._checking = bool(self._count)
         if self._checking:
             asyncio.get_running_loop().call_later(self._pause, self._check)
+
+    def _bound_unsent(self) -> None:
+        """Close what is read most slowly of the client with most unread bytes, until those of all are few enough."""
+        unsent = {client: sum(one.unsent for one in those) for client, those in self._open.items()}
+        while sum(unsent.values()) > MAX_UNSENT:
+            heaviest = max(unsent, key=unsent.__getitem__)
+            slowest = max(self._open[heaviest], key=lambda one: (one.unsent > 0, one.stalled))
+            unsent[heaviest] -= slowest.unsent
+            self.closed(slowest)
+            slowest.give_way()
+            self._warn("answers that nobody reads take too much memory")
 
     def _end_bodies(self) -> None:
         if self.shutdown.over:

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from fastapi import Response, params
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from starlette.datastructures import QueryParams
 
-from tintype.errors import BadRequest, InvalidParameter, MissingParameter
+from tintype.catalog.spec import no_number
+from tintype.errors import BadRequest, InvalidParameter, MissingParameter, SentTwice
 
+#: For the annotation of a number, which may be sent as a text, as parameters of models may: a form has nothing else. It
+#: stands behind the `Field` of its limits, or its schema lacks them.
+Number = BeforeValidator(no_number)
 #: Items of a list that an error shows; of more, their number.
 FEW = 10
 
@@ -151,10 +155,10 @@ def declares_query(endpoint: Callable[..., Any]) -> bool:
 
 
 def sent_once(query: QueryParams) -> None:
-    """Raises BadRequest for a name that was sent with two values, as only one could count. Blank ones are none."""
+    """Raises SentTwice for a name with two values. Blank ones are none."""
     seen = set[str]()
     for name, value in query.multi_items():
         if name in seen:
-            raise BadRequest(f"{name[:80]}: sent twice")
+            raise SentTwice(name)
         if value.strip():
             seen.add(name)

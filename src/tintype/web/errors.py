@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from fastapi import FastAPI
 from fastapi import Request as HttpRequest
@@ -25,6 +27,7 @@ from tintype.errors import (
 from tintype.store.accounts.keys import Key
 from tintype.web.clients import client_address
 from tintype.web.declared import Answer
+from tintype.web.generate.dialect import Dialect
 from tintype.web.runtime import Runtime
 from tintype.web.wire import Id, Url
 
@@ -52,11 +55,16 @@ class StillRunningError(Error):
     response_url: Url
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Answer all of them as the dialect of their address has it."""
+def add_error_handlers(app: FastAPI, page: Callable[[HttpRequest], Response | None]) -> None:
+    """Answer all of them as the dialect of their address has it; page: instead, where nothing is at an address."""
+
+    def framework(http: HttpRequest, error: Exception) -> Response:
+        nothing = isinstance(error, HTTPException) and error.status_code == 404
+        return (page(http) if nothing else None) or _framework(http, error)
+
     app.add_exception_handler(TintypeError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, unforeseen)
 
@@ -72,9 +80,13 @@ def _ours(http: HttpRequest, error: Exception) -> Response:
     if known.status >= 500 and known.__cause__ and not _logged(known):
         # The cause is for the operator, not for the client.
         log.error(known.message, path=http.url.path, cause=f"{type(known.__cause__).__name__}: {known.__cause__}")
-    # The body of an error is the dialect's.
-    answer: Response = next(one.error(known) for one in http.app.state.dialects if one.owns(http.url.path))
-    return answer
+    return owner(http).error(known)
+
+
+def owner(http: HttpRequest) -> Dialect:
+    """The dialect that a call's address belongs to."""
+    dialects: tuple[Dialect, ...] = http.app.state.dialects
+    return next(one for one in dialects if one.owns(http.url.path))
 
 
 def plain_error(error: TintypeError) -> JSONResponse:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
+from pathlib import Path
 from typing import Self
 
-from tintype.errors import NotFound
+from tintype.errors import ImageUnknown, NotFound
 from tintype.media.images import check
-from tintype.media.storage import Storage, open_storage
+from tintype.media.storage import GONE, NAME, Storage, open_storage
 from tintype.settings import Settings
 from tintype.store.accounts.uploads import Uploads
+from tintype.store.queue.images import Images
 from tintype.store.store import Store
 
 #: Seconds that a signed address of an image works: enough to follow it.
@@ -25,9 +28,15 @@ class Files:
 
     inputs: Storage
     outputs: Storage
+    #: The same folder without an end: of images that accounts keep.
+    kept: Storage
     uploads: Storage
     #: Notes of images' sizes.
     rows: Uploads
+    #: What is known of outputs.
+    images: Images
+    #: Seconds from a request's end to its images'; perhaps infinite.
+    image_ttl: float
     #: Of one image, at most.
     max_bytes: int
     max_pixels: int
@@ -36,15 +45,17 @@ class Files:
 
     @classmethod
     def open(cls, settings: Settings, inputs: Storage, store: Store) -> Self:
+        def opened(folder: Path, ttl: float) -> Storage:
+            return open_storage(settings.storage, folder, ttl, CALLERS_TIMEOUT)
+
         return cls(
             inputs=inputs,
-            outputs=open_storage(
-                settings.storage, settings.outputs_folder, settings.retention.image_ttl, CALLERS_TIMEOUT
-            ),
-            uploads=open_storage(
-                settings.storage, settings.assets_folder, settings.retention.upload_ttl, CALLERS_TIMEOUT
-            ),
+            outputs=opened(settings.outputs_folder, settings.retention.file_ttl),
+            kept=opened(settings.outputs_folder, inf),
+            uploads=opened(settings.assets_folder, settings.retention.upload_ttl),
             rows=store.uploads,
+            images=store.images,
+            image_ttl=settings.retention.image_ttl,
             max_bytes=settings.inputs.max_bytes,
             max_pixels=settings.inputs.max_pixels,
             redirect=settings.storage.redirect,
@@ -56,11 +67,16 @@ class Files:
         return open_storage(settings.storage, settings.inputs_folder, settings.retention.input_ttl, CALLERS_TIMEOUT)
 
     def find(self, name: str) -> tuple[Storage, int]:
-        """Where a finished or uploaded image of that name is, and its bytes; raises NotFound."""
-        try:
-            return self.outputs, self.outputs.size(name)
-        except NotFound:
-            return self.uploads, self.uploads.size(name)
+        """Where a finished or uploaded image of that name is, and its bytes; raises NotFound, and ImageUnknown."""
+        for place in (self.outputs, self.uploads):
+            with suppress(NotFound):
+                return place, place.size(name)
+        if NAME.fullmatch(name):
+            if self.images.keeps(name):
+                return self.kept, self.kept.size(name)
+            if fate := self.images.fate(name):
+                raise ImageUnknown.of(name, fate)
+        raise NotFound(GONE)
 
     def size(self, name: str) -> tuple[int, int]:
         """Width and height in pixels of such an image; raises NotFound, and BadPicture for what is none.
@@ -75,12 +91,5 @@ class Files:
         """Where the storage serves that image itself, if the operator has enabled that; raises NotFound."""
         if not self.redirect:
             return None
-        try:
-            return self.outputs.signed_url(name, SIGNED_FOR)
-        except NotFound:
-            return self.uploads.signed_url(name, SIGNED_FOR)
-
-    def expire(self, needed: Collection[str]) -> None:
-        """Delete what has expired, except the names in `needed`."""
-        for files in (self.outputs, self.inputs, self.uploads):
-            files.expire(needed)
+        place, _ = self.find(name)
+        return place.signed_url(name, SIGNED_FOR)

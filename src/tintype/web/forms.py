@@ -13,13 +13,15 @@ from urllib.parse import unquote_to_bytes
 from python_multipart.multipart import parse_options_header
 
 from tintype.core import IMAGE_ROLES
-from tintype.errors import BadRequest
+from tintype.errors import BadRequest, SentTwice
 from tintype.media.inline import pieces, unescaped
 
 MULTIPART = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
 #: Parameters that hold images: base64, or files of a form. All others together are small.
-IMAGES = (*IMAGE_ROLES, "data_urls")
+IMAGES = (*IMAGE_ROLES, "data_urls", "init_images", "input_image", "init_image", "content")
+#: Those whose file's name is a parameter too: `content.filename`.
+NAMED = ("content",)
 #: Bytes of a body without its images, and bytes from which on a text is cut out of it as an image is.
 SMALL, LONG = 2**20, 2**16
 #: Values in a body, lists and objects among them. No call needs a tenth of these.
@@ -34,28 +36,42 @@ TOO_MANY = f"The body has more than {MAX_VALUES} values"
 SEND_JSON = "The body is JSON, but its content type says that it is a form: send content-type: application/json"
 STRAY = "The form has a % that is not followed by two hexadecimal digits: a % itself is sent as %25"
 LIKE_JSON = re.compile(rb"\s*[{\[]")
+#: Behind the name of each item of a list, as forms have it since PHP.
+LISTED = "[]"
+#: What a form says, by name.
+Form = dict[str, str | list[str]]
 
 
-def multipart(data: bytes | bytearray, boundary: bytes, texts: Collection[str]) -> dict[str, str]:
+def multipart(data: bytes | bytearray, boundary: bytes, texts: Collection[str]) -> Form:
     """The parameters in a multipart form; raises BadRequest."""
     return _collected(_fields(data, boundary, texts), texts)
 
 
-def urlencoded(data: bytes | bytearray, texts: Collection[str]) -> dict[str, str]:
+def urlencoded(data: bytes | bytearray, texts: Collection[str]) -> Form:
     """The parameters in an urlencoded form; raises BadRequest."""
     return _collected(_pairs(data), texts)
 
 
-def _collected(pairs: Iterable[tuple[str, str]], texts: Collection[str]) -> dict[str, str]:
+def _collected(pairs: Iterable[tuple[str, str]], texts: Collection[str]) -> Form:
     """Without empty values, except of the parameters in `texts`: forms have no null."""
-    found: dict[str, str] = {}
-    for name, value in pairs:
+    found: Form = {}
+    for sent, value in pairs:
+        name, item = _plain(sent), sent.endswith(LISTED)
         if not value and name not in texts:
             continue
-        if name in found:
-            raise BadRequest(f"{name[:80]}: sent twice")
-        found[name] = value
+        before = found.setdefault(name, []) if item else found.get(name)
+        if item and isinstance(before, list):
+            before.append(value)
+        elif before is not None:
+            raise SentTwice(name)
+        else:
+            found[name] = value
     return found
+
+
+def _plain(name: str) -> str:
+    """A field's name without what says that it is a list's item."""
+    return name.removesuffix(LISTED)
 
 
 def _pairs(data: bytes | bytearray) -> Iterator[tuple[str, str]]:
@@ -67,7 +83,7 @@ def _pairs(data: bytes | bytearray) -> Iterator[tuple[str, str]]:
     for pair in data.split(b"&"):
         raw, _, value = pair.partition(b"=")
         name = _decoded("a name in it", _unquoted(raw[:SMALL]))
-        size += len(raw) if name in IMAGES else len(pair)
+        size += len(raw) if _plain(name) in IMAGES else len(pair)
         if size > SMALL:
             raise BadRequest(TOO_LARGE)
         yield name, _decoded(name, _unquoted(value))
@@ -85,7 +101,7 @@ def _unquoted(raw: bytes | bytearray) -> bytes:
 
 def _decoded(name: str, data: bytes | bytearray | memoryview, encoding: str = "utf-8") -> str:
     try:
-        return str(data, "ascii" if name in IMAGES and len(data) > LONG else encoding)
+        return str(data, "ascii" if _plain(name) in IMAGES and len(data) > LONG else encoding)
     except UnicodeDecodeError:
         raise BadRequest(f"{name[:80]}: not valid UTF-8") from None
 
@@ -94,12 +110,14 @@ def _fields(data: bytes | bytearray, boundary: bytes, texts: Collection[str]) ->
     size = 0
     for count, (head, body) in enumerate(_parts(data, boundary), 1):
         field = _Field(head)
-        size += len(head) + (0 if field.is_file or field.name in IMAGES else len(body))
+        size += len(head) + (0 if field.is_file or _plain(field.name) in IMAGES else len(body))
         if count > MAX_VALUES:
             raise BadRequest(TOO_MANY)
         if size > SMALL:
             raise BadRequest(TOO_LARGE)
         yield field.name, field.value(body, texts)
+        if field.name in NAMED and field.filename:
+            yield f"{field.name}.filename", field.filename
 
 
 def _parts(data: bytes | bytearray, boundary: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -141,6 +159,7 @@ class _Field:
         self.name = _decoded("a name in it", disposition[b"name"])
         kind, options = headers.get(b"content-type", (b"", {}))
         named = b"filename" in disposition or b"filename*" in head
+        self.filename = disposition.get(b"filename", b"").decode("utf-8", "replace")
         self.is_file = named or kind.startswith(b"image/") or kind == b"application/octet-stream"
         coding, _ = headers.get(b"content-transfer-encoding", (b"binary", {}))
         self._check(coding, (b"7bit", b"8bit", b"binary"))
@@ -150,7 +169,7 @@ class _Field:
 
     def value(self, body: memoryview, texts: Collection[str]) -> str:
         """An image's file as base64, any other file as text."""
-        if self.name in IMAGES and self.is_file:
+        if _plain(self.name) in IMAGES and self.is_file:
             return b64encode(body).decode()
         if not self.is_file or (len(body) <= LONG and _is_utf8(body)):
             return _decoded(self.name, body, self._encoding)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -20,12 +20,18 @@ from tintype.web.auth import KINDS
 from tintype.web.declared import Answer
 from tintype.web.errors import Error, StillRunningError
 from tintype.web.json_body import DeclaredBody
+from tintype.web.threads import asks_itself
 
 Schema = dict[str, Any]
-#: The two ways to send a key.
+#: Of every document.
+CONTACT = {"name": "The operator of this server"}
+LICENSE = {"name": "Apache License 2.0", "identifier": "Apache-2.0"}
+#: How a key may be sent: by a header of its own everywhere, else as an address's dialect has it.
+OWN_HEADER = "key"
 SCHEMES = {
-    "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    OWN_HEADER: {"type": "apiKey", "in": "header", "name": "x-api-key"},
     "bearer": {"type": "http", "scheme": "bearer"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The key is the password; any user name will do"},
 }
 #: Where a `$ref` to a component leads.
 SCHEMAS, RESPONSES = "#/components/schemas/", "#/components/responses/"
@@ -91,7 +97,7 @@ HEADERS: Mapping[str, Schema] = {
     "x-rate-limit-reset-at-utc": _header(
         "When it may send all of a minute's again; on a 429, the next one", TEXT | {"format": "date-time"}
     ),
-    "WWW-Authenticate": _header("How a key may be sent: Bearer", TEXT),
+    "WWW-Authenticate": _header("How a key may be sent", TEXT),
     "Accept-Encoding": _header("For a compressed body: identity", TEXT | {"enum": ["identity"]}),
     "ETag": _header("For If-None-Match", TEXT),
     "Location": _header("The image's address in the storage, for some minutes", URL),
@@ -125,7 +131,7 @@ REFUSALS = {
     500: UNFORESEEN,
     503: "The database, or the storage of pictures, can't be reached; or too many connections are open",
 }
-#: What stands in paths.
+#: What stands in paths, where a route does not say it itself.
 IN_PATHS = {
     "request_id": "A request's id",
     "slug": "A model's slug",
@@ -162,12 +168,16 @@ def headers(*names: str) -> Schema:
 
 
 def finish(
-    document: Schema, routes: Iterable[BaseRoute], schemas: Mapping[str, Schema], *answers: type[Answer]
+    document: Schema,
+    routes: Iterable[BaseRoute],
+    schemas: Mapping[str, Schema],
+    *answers: type[Answer],
+    authorization: Callable[[str], Collection[str]],
 ) -> Schema:
     """Add what the framework doesn't know: who needs a key, bodies that it doesn't read, errors and headers that many
     operations share. Its own errors, which are never sent, are removed.
 
-    schemas, answers: what operations refer to, and the framework doesn't know of.
+    schemas, answers: what operations refer to, and the framework doesn't know of. authorization: schemes by the path.
     """
     found = document.setdefault("components", {})
     known = {name: schema for name, schema in found.get("schemas", {}).items() if not name.endswith("ValidationError")}
@@ -178,7 +188,8 @@ def finish(
         models += [(body.model, "validation") for body in read]
         for method in route.methods or ():
             operation = document["paths"][route.path][method.lower()]
-            operation["security"] = [{name: []} for name in SCHEMES] if _needs_key(route.dependant) else []
+            ways = [name for name in SCHEMES if name == OWN_HEADER or name in authorization(route.path)]
+            operation["security"] = [{name: []} for name in ways] if _needs_key(route.dependant) else []
             for body in read:
                 operation["requestBody"] = _body(body)
             _complete(operation)
@@ -193,7 +204,7 @@ def finish(
 
 
 def _needs_key(dependant: Dependant) -> bool:
-    return any(one.call in KINDS or _needs_key(one) for one in dependant.dependencies)
+    return dependant.call in KINDS or asks_itself(dependant.call) or any(map(_needs_key, dependant.dependencies))
 
 
 def _body(body: DeclaredBody) -> Schema:
@@ -204,7 +215,7 @@ def _body(body: DeclaredBody) -> Schema:
 def _complete(operation: Schema) -> None:
     """The words for what stands in the path, the headers of answers, and the error that any call may get."""
     for parameter in operation.get("parameters", []):
-        if parameter["in"] == "path":
+        if parameter["in"] == "path" and "description" not in parameter:
             parameter["description"] = IN_PATHS[parameter["name"]]
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):

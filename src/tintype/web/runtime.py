@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,10 +21,13 @@ from tintype.telemetry.exposition import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.body import Bodies
 from tintype.web.clients import DenialLog
-from tintype.web.generate.watcher import ConcurrentWaits, Watcher
+from tintype.web.generate.watcher import DOWNLOADS, ConcurrentWaits, Watcher
 from tintype.web.readiness import STORAGE_TIMEOUT, Readiness
 from tintype.web.shutdown import Shutdown
 from tintype.web.threads import Threads
+
+#: Concurrent downloads of several images, of one account and of all: each has some hundred kilobytes in memory.
+ACCOUNT_DOWNLOADS, MAX_DOWNLOADS = 2, 32
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Runtime:
     threads: Threads
     bodies: Bodies
     waits: ConcurrentWaits
+    #: Calls that download several images.
+    downloads: ConcurrentWaits
     watcher: Watcher
     denials: DenialLog
     metrics: Metrics
@@ -45,6 +51,10 @@ class Runtime:
     blocked: BlockedPhrases
     shutdown: Shutdown
     readiness: Readiness
+    #: Requests whose calls have ended, to be cancelled once the database is back: their accounts by id.
+    abandoned: dict[str, str] = field(default_factory=dict)
+    #: When this process started, in unix seconds.
+    started_at: float = field(default_factory=time.time)
     #: Set when a test key's request has been queued, for the fake worker.
     test_accepted: threading.Event = field(default_factory=threading.Event)
 
@@ -52,7 +62,7 @@ class Runtime:
     def open(cls, settings: Settings, registry: Registry, store: Store, shutdown: Shutdown, name: str) -> Self:
         """name: the server's in the database, and in traces."""
         # Its own, with a short timeout: readiness is answered before a slow storage is.
-        probed = open_storage(settings.storage, settings.outputs_folder, settings.retention.image_ttl, STORAGE_TIMEOUT)
+        probed = open_storage(settings.storage, settings.outputs_folder, settings.retention.file_ttl, STORAGE_TIMEOUT)
         prices, billed = registry.prices, settings.billing.enabled
         snapshot = partial(store.ops.metrics, registry.catalogue)
         return cls(
@@ -62,6 +72,7 @@ class Runtime:
             threads=Threads(),
             bodies=Bodies(per_account=settings.limits.account_bodies, total=settings.limits.bodies),
             waits=ConcurrentWaits(settings.limits.account_waits, settings.limits.waits),
+            downloads=ConcurrentWaits(ACCOUNT_DOWNLOADS, MAX_DOWNLOADS, DOWNLOADS),
             watcher=_watcher(settings, store, shutdown),
             denials=DenialLog(),
             metrics=Metrics(snapshot, [store.db.times], {"database": store.db.kind}, settings.data),

@@ -1,27 +1,29 @@
 """Threads for blocking work: the database, the disk, a storage. Each account has a few of them at most.
 
 With one FIFO queue, the burst of one caller would delay all others. Work that waits for a thread waits in the event
-loop, and takes none.
+loop, and takes none. What many calls do alike, and is short, shares one thread: `Bunches`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import copy_context
+from dataclasses import dataclass, field
 from functools import partial, wraps
 from inspect import Parameter, iscoroutinefunction, signature
 from queue import SimpleQueue
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from anyio import CancelScope
 from fastapi import Request as HttpRequest
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match
+from starlette.routing import Match, request_response
 from starlette.types import Scope
 
 from tintype.errors import StoreUnavailable
@@ -32,10 +34,14 @@ from tintype.web.declared import declares_query, sent_once
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Item = TypeVar("Item")
+Asks = TypeVar("Asks", bound=Callable[[HttpRequest], Awaitable[Any]])
 
 #: Threads in all, and of one holder: an account, or an address where no account is known. A few are as fast as many,
 #: which share one interpreter, and leave most of a database's connections, and of its writers, to others.
 MAX_THREADS, MAX_PER_HOLDER = 40, 4
+#: Items of one bunch, in all and of one holder: others wait for it.
+MAX_BUNCH, MAX_OF_HOLDER = 32, 8
 #: Key of a call's ASGI state: micro-dollars that its account can still spend, for the answer's header; None where they
 #: can't be read.
 REMAINING = "remaining"
@@ -62,21 +68,24 @@ class Threads:
         """
         own = self._own.get(holder) or self._own.setdefault(holder, asyncio.Semaphore(self._per_holder))
         async with own, self._all:
-            loop = asyncio.get_running_loop()
-            future: asyncio.Future[T] = loop.create_future()
-            if self._idle:
-                self._idle -= 1
-            else:
-                self._started += 1
-                threading.Thread(target=self._serve, args=(loop,), name="call", daemon=True).start()
-            self._work.put((future, partial(copy_context().run, work, *args, **named)))
+            future = self.start(partial(copy_context().run, work, *args, **named))
             try:
                 return await asyncio.shield(future)
             finally:
                 if not future.done():  # cancelled: the thread stays the holder's until its work is done
-                    with CancelScope(shield=True):  # a stream's task group would cancel this again and again
-                        await asyncio.wait({future})
-                    future.exception()  # marks it as retrieved
+                    await _end_of(future)
+
+    def start(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Begin it in a thread immediately. For those who see to it themselves that there are few."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        if self._idle:
+            self._idle -= 1
+        else:
+            self._started += 1
+            threading.Thread(target=self._serve, args=(loop,), name="call", daemon=True).start()
+        self._work.put((future, work))
+        return future
 
     def close(self) -> None:
         """Its threads end once they have nothing left to do; no work may follow."""
@@ -104,12 +113,118 @@ class Threads:
 
     def _settle(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         self._idle += 1
-        if error is None:
-            future.set_result(result)
-        elif isinstance(error, StopIteration):  # a future takes none, and its caller would wait indefinitely
-            future.set_exception(RuntimeError("the work raised StopIteration").with_traceback(error.__traceback__))
-        else:
-            future.set_exception(error)
+        _set(future, result if error is None else error)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting(Generic[Item]):
+    item: Item
+    scope: Scope
+    future: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    #: Its bunch, once a thread works on that.
+    bunch: asyncio.Future[Any] | None = None
+
+
+class Bunches(Generic[Item, T]):
+    """Works on the items of many calls in one thread: those that come while it does are its next bunch.
+
+    Threads that work on one each share an interpreter, and change places at every statement. All of them wait for the
+    job, so it must be short. For one event loop only.
+
+    job: of each item, what its call is told, or is to be raised there.
+    """
+
+    def __init__(
+        self,
+        threads: Threads,
+        job: Callable[[Sequence[Item]], Sequence[T | Exception]],
+        total: int = MAX_BUNCH,
+        per_holder: int = MAX_OF_HOLDER,
+    ) -> None:
+        self._threads = threads
+        self._job = job
+        self._total, self._per_holder = total, per_holder
+        #: By holder, the one whose turn is next first.
+        self._waiting: dict[str, deque[_Waiting[Item]]] = {}
+        self._busy = False
+
+    async def run(self, http: HttpRequest, item: Item) -> T:
+        """What the job makes of a call's item; raises ClientDisconnect if the client has hung up when it would begin.
+
+        Cancelled before that, the item is left out; cancelled later, it waits for the bunch's end.
+        """
+        mine = _Waiting(item, http.scope)
+        self._waiting.setdefault(holder(http), deque()).append(mine)
+        if not self._busy:
+            self._busy = True
+            self._next_soon()
+        try:
+            result: T = await mine.future
+        except asyncio.CancelledError:
+            if mine.bunch:
+                await _end_of(mine.bunch)
+            raise
+        return result
+
+    def _next_soon(self) -> None:
+        """Once the loop has read what else has come: the next bunch has that too."""
+        asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        while self._waiting:
+            if bunch := self._take():
+                try:
+                    done = self._threads.start(partial(self._job, [one.item for one in bunch]))
+                except RuntimeError as error:  # the machine has no thread for it; it may have one for the next
+                    for one in bunch:
+                        _set(one.future, error)
+                    continue
+                for one in bunch:
+                    one.bunch = done
+                done.add_done_callback(partial(self._settle, bunch))
+                return
+        self._busy = False
+
+    def _take(self) -> list[_Waiting[Item]]:
+        """The next bunch: a few of each holder's. Who has more is the last in the one after it."""
+        bunch: list[_Waiting[Item]] = []
+        for whose, waiting in [*self._waiting.items()]:
+            if len(bunch) == self._total:
+                break
+            for _ in range(min(len(waiting), self._per_holder, self._total - len(bunch))):
+                one = waiting.popleft()
+                if hung_up(one.scope) and not one.future.done():
+                    one.future.set_exception(ClientDisconnect())
+                if not one.future.done():
+                    bunch.append(one)
+            del self._waiting[whose]
+            if waiting:
+                self._waiting[whose] = waiting
+        return bunch
+
+    def _settle(self, bunch: Sequence[_Waiting[Item]], done: asyncio.Future[Sequence[T | Exception]]) -> None:
+        error = done.exception()
+        outcomes = [error] * len(bunch) if error else done.result()
+        for one, outcome in zip(bunch, outcomes, strict=True):
+            if not one.future.cancelled():
+                _set(one.future, outcome)
+        self._next_soon()
+
+
+def _set(future: asyncio.Future[Any], outcome: object) -> None:
+    if not isinstance(outcome, BaseException):
+        future.set_result(outcome)
+    elif isinstance(outcome, StopIteration):  # a future takes none, and its caller would wait indefinitely
+        future.set_exception(RuntimeError("the work raised StopIteration").with_traceback(outcome.__traceback__))
+    else:
+        future.set_exception(outcome)
+
+
+async def _end_of(future: asyncio.Future[Any]) -> None:
+    """Wait for it whatever cancels the task: a stream's task group would again and again."""
+    with CancelScope(shield=True):
+        await asyncio.wait({future})
+    future.exception()  # marks it as retrieved
 
 
 async def within(seconds: float, work: Awaitable[T]) -> T:
@@ -170,12 +285,29 @@ class Threaded(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         # Members that an answer wasn't given are left out. A router passes False of its own, which says nothing.
         super().__init__(path, _wrapped(endpoint), **options | {"response_model_exclude_unset": True})
+        if asks_itself(endpoint):
+            self.app = request_response(endpoint)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As the framework has it, which would try a pattern for each of a model's two addresses."""
         if not self.param_convertors and not scope["path"].endswith(self.path):
             return Match.NONE, {}
         return super().matches(scope)
+
+
+def asks(work: Asks) -> Asks:
+    """Mark a dependency, or an endpoint that returns a Response, which asks for its caller's key itself.
+
+    It takes the call alone. Such an endpoint is called without the framework, which would take longer to solve its
+    dependencies, one by one, than they take.
+    """
+    work.__dict__["asks"] = True
+    return work
+
+
+def asks_itself(work: object) -> bool:
+    """Whether it is one that `asks` has marked."""
+    return getattr(work, "asks", False)
 
 
 def _wrapped(endpoint: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,9 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tintype.core import RunningImages, WorkerReport
+from tintype.diffusion.devices import device_type
 from tintype.errors import StoreUnavailable
 from tintype.telemetry.logs import ProcessLog
 from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS
@@ -164,14 +163,14 @@ class Reporter:
 def _memory(models: ModelPool) -> dict[str, int]:
     """Bytes: of this process, of weights, and the budget; on a GPU also what torch allocates, reserves, and could."""
     found = {"process": _resident()}
-    if models.device.type == "cuda":
+    kind = device_type(models.device)
+    if kind.allocator and kind.memory:
         found |= {
-            "allocated": torch.cuda.memory_allocated(models.device),
-            "reserved": torch.cuda.memory_reserved(models.device),
-            "total": torch.cuda.get_device_properties(models.device).total_memory,
+            "allocated": kind.allocator.memory_allocated(models.device),
+            "reserved": kind.allocator.memory_reserved(models.device),
+            "total": kind.memory(models.device)[1],
         }
-    weights = models.memory.device.report()
-    return found | {"weights": weights.used, "budget": weights.budget}
+    return found | {"weights": models.memory.used, "budget": models.memory.budget}
 
 
 def _resident() -> int:

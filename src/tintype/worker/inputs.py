@@ -1,20 +1,21 @@
-"""The input image of a request: a stored file, a sample, or a download; fetched and decoded in threads of its own."""
+"""The input images of a request: stored files, samples, or downloads; fetched and decoded in threads of their own."""
 
 from __future__ import annotations
 
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from typing import Any, NamedTuple, Self, TypeVar
 
 from tintype.catalog.samples import sample_path
-from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams
+from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams, Role, Size
 from tintype.errors import BadPicture, NotFound
 from tintype.media.decoder import Decoded, Decoder
 from tintype.media.http import LOOKUPS, PublicClient
+from tintype.media.images import TOO_MANY, naming
 from tintype.media.inline import from_text
 from tintype.media.network import Cancellation, Deadline
 from tintype.media.samples import draw
@@ -26,6 +27,8 @@ from tintype.settings.groups import InputSettings
 #: Concurrent fetches. Most of them wait for an address, or for a decoder with at most 25 MB in hand. As many lookups of
 #: names run concurrently: none waits for another's.
 PLACES = LOOKUPS
+#: By role.
+Images = Mapping[Role, Decoded]
 T = TypeVar("T")
 
 
@@ -80,15 +83,15 @@ class Inputs:
         account: str,
         limit: Callable[[], int | None],
         cancellation: Cancellation,
-        run: Callable[[Callable[[], Decoded]], Decoded] = lambda work: work(),
-    ) -> Future[Decoded | None]:
-        """Fetch, decode and fit the request's input image; the future raises BadPicture.
+        run: Callable[[Callable[[], Images]], Images] = lambda work: work(),
+    ) -> Future[Images]:
+        """Fetch, decode and fit the request's input images; the future raises BadPicture.
 
         limit: returns how many pixels one request of the key may ask for. cancellation: ends the download and the
         decoding. run: is handed the work, in its thread.
         """
 
-        def work(after: ExitStack) -> Decoded | None:
+        def work(after: ExitStack) -> Images:
             download = self.client.deadline(cancellation)
             after.callback(download.settle)
             return run(lambda: self._fetch(params, account, limit, download))
@@ -97,37 +100,73 @@ class Inputs:
 
     def _fetch(
         self, params: GenerationParams, account: str, limit: Callable[[], int | None], download: Deadline
-    ) -> Decoded:
-        data = self._bytes(params.source, download)
+    ) -> Images:
         cancellation = download.cancellation
 
-        def decode(_: ExitStack) -> Decoded:
-            return self.decoder.reduced(data, params.width, params.height, cancellation)
+        def decode(data: bytes, over: Size | None) -> Decoded:
+            def work(_: ExitStack) -> Decoded:
+                return self.decoder.reduced(data, params.width, params.height, cancellation, over, params.fit)
 
-        waiting = self._decoding.submit(account, decode)
-        with cancellation.interrupting(waiting.cancel):
-            decoded = waiting.result()
-        _check_pixels(params, decoded, limit)
+            waiting = self._decoding.submit(account, work)
+            with cancellation.interrupting(waiting.cancel):
+                return waiting.result()
+
+        def read(source: str, max_bytes: int) -> bytes:
+            return self._bytes(source, max_bytes, download)
+
+        decoded = _read_all(params, read, decode, self.max_bytes, self.decoder.max_pixels)
+        _check_pixels(params, decoded["init"], limit)
         return decoded
 
-    def _bytes(self, source: str, download: Deadline) -> bytes:
+    def _bytes(self, source: str, max_bytes: int, download: Deadline) -> bytes:
         if source.startswith(STORED_INPUT):
             return _stored(source.removeprefix(STORED_INPUT), [self.inputs])
         if source.startswith(OWN_FILE):
             return _stored(source.removeprefix(OWN_FILE), self.files)
-        return _sent(source, self.client, self.max_bytes, download)
+        return _sent(source, self.client, max_bytes, download)
 
 
-def read_image(params: GenerationParams, settings: InputSettings) -> Decoded | None:
-    """The input image of a request that no server took, in this thread; None for text to image. Raises BadPicture."""
-    if not params.source:
-        return None
+def read_images(params: GenerationParams, settings: InputSettings) -> Images:
+    """The input images of a request that no server took, in this thread; none for text to image. Raises BadPicture."""
+    if not params.inputs:
+        return {}
     with (
         closing(PublicClient(settings.fetch_allow, settings.fetch_timeout)) as client,
         closing(Decoder(settings.max_pixels, settings.decode_timeout)) as decoder,
     ):
-        data = _sent(params.source, client, settings.max_bytes, client.deadline(Cancellation()))
-        return decoder.reduced(data, params.width, params.height, Cancellation())
+        download = client.deadline(Cancellation())
+
+        def read(source: str, max_bytes: int) -> bytes:
+            return _sent(source, client, max_bytes, download)
+
+        def decode(data: bytes, over: Size | None) -> Decoded:
+            return decoder.reduced(data, params.width, params.height, Cancellation(), over, params.fit)
+
+        return _read_all(params, read, decode, settings.max_bytes, settings.max_pixels)
+
+
+def _read_all(
+    params: GenerationParams,
+    read: Callable[[str, int], bytes],
+    decode: Callable[[bytes, Size | None], Decoded],
+    max_bytes: int,
+    max_pixels: int,
+) -> Images:
+    """A request's input images, the init image first: a mask is scaled to it. The limits are for all of them together.
+
+    read: source and max bytes → file. decode: file and, of a mask, the size of the init image → image.
+    """
+    found: dict[Role, Decoded] = {}
+    for one in sorted(params.inputs, key=lambda one: one.role != "init"):
+        with naming(one.role):
+            data = read(one.source, max_bytes)
+            max_bytes -= len(data)
+            decoded = decode(data, found["init"].size if one.role == "mask" else None)
+            max_pixels -= decoded.size[0] * decoded.size[1]
+            if max_pixels < 0:
+                raise BadPicture(TOO_MANY)
+        found[one.role] = decoded
+    return found
 
 
 def _sent(source: str, client: PublicClient, max_bytes: int, download: Deadline) -> bytes:

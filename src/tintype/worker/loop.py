@@ -18,7 +18,6 @@ from tintype.core import GenerationParams
 from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
 from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
-from tintype.media.decoder import Decoded
 from tintype.media.network import Cancellation
 from tintype.running import Phase, RunningRequest, refuse
 from tintype.store.db.records import Request
@@ -26,7 +25,7 @@ from tintype.store.queue.claim import MAX_BUNCH, Claim
 from tintype.store.store import Store
 from tintype.telemetry.metrics import Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing
-from tintype.worker.inputs import Inputs
+from tintype.worker.inputs import Images, Inputs
 from tintype.worker.models import ModelPool, Preloader
 from tintype.worker.outputs import Outputs
 from tintype.worker.plan import Running, plan
@@ -195,7 +194,7 @@ class Worker:
         """A request that isn't running yet; one that can't be read will be refused."""
         try:
             params = self._params(request)
-            return InHand(request.account_id, params.count, request.retries > 0, fetching=params.init is not None)
+            return InHand(request.account_id, params.count, request.retries > 0, fetching=bool(params.inputs))
         except Exception:  # noqa: BLE001 - raised here, it would undo the claim: an attempt that no one counts
             return InHand(request.account_id, 0, alone=False, fetching=False)
 
@@ -209,7 +208,7 @@ class Worker:
         return bool(self.engine.live) and time.monotonic() > began + MAX_PAUSE
 
     def start(self) -> None:
-        """Plan the requests whose input image is there; start those for which memory has room."""
+        """Plan the requests whose input images are there; start those for which memory has room."""
         drawing, began = bool(self.engine.live), time.monotonic()
         for one in list(self.running.values()):
             if one.can_plan or one.phase is Phase.WAITING_FOR_MEMORY:
@@ -259,14 +258,14 @@ class Worker:
         self.running[request.id] = RunningRequest(request, params, fetched, cancellation)
         self.news.set()
 
-    def _fetch(self, request: Request, params: GenerationParams, cancellation: Cancellation) -> Future[Decoded | None]:
-        """Its input image; without one, done immediately: text to image waits for no other request's."""
-        if params.init is None:
-            nothing: Future[Decoded | None] = Future()
-            nothing.set_result(self.timings.run(request, Stage.FETCH, lambda: None))
+    def _fetch(self, request: Request, params: GenerationParams, cancellation: Cancellation) -> Future[Images]:
+        """Its input images; without any, done immediately: text to image waits for no other request's."""
+        if not params.inputs:
+            nothing: Future[Images] = Future()
+            nothing.set_result(self.timings.run(request, Stage.FETCH, lambda: {}))
             return nothing
 
-        def run(work: Callable[[], Decoded]) -> Decoded:
+        def run(work: Callable[[], Images]) -> Images:
             with self.outputs.breaker.guarding():  # an input image may lie in the storage, too
                 return self.timings.run(request, Stage.FETCH, work)
 
@@ -281,7 +280,7 @@ class Worker:
                 self._exclude_loads(one)
             if self.admission.may_start(one.request.id, one.plan.estimate):
                 began = time.monotonic()
-                one.denoise([one.plan.loaded.family.begin(spec, one.plan.init) for spec in one.plan.specs], began)
+                one.denoise(one.plan.begin(), began)
                 for image in one.images:
                     self.engine.add(image, exact=one.params.exact)
                 self._exclude_loads(one)
@@ -294,7 +293,7 @@ class Worker:
         if image.latents is None:
             raise image.error or RuntimeError("an image ended without latents")
         began = time.monotonic()
-        complete = one.finish(image, image.family.autoencoder.decode(image.latents))
+        complete = one.finish(image, image.family.autoencoder.decode(image.latents, exact=image.exact))
         began += self._exclude_loads(one)
         self.timings.note(one.request, Stage.DECODE, began, time.monotonic())
         if complete:

@@ -13,7 +13,6 @@ from tintype.core import GenerationParams
 from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
 from tintype.hub.registry import Registry
-from tintype.media.decoder import Decoded
 from tintype.media.images import Encoded
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
@@ -22,7 +21,7 @@ from tintype.store.store import Store
 from tintype.telemetry.logs import ProcessLog
 from tintype.telemetry.traces import open_tracing
 from tintype.worker.heartbeat import Heartbeat
-from tintype.worker.inputs import Inputs
+from tintype.worker.inputs import Images, Inputs
 from tintype.worker.loop import Worker, WorkerConfig
 from tintype.worker.models import LoadedModel, ModelPool
 from tintype.worker.outputs import Outputs, SafetyFilter, to_file
@@ -43,11 +42,11 @@ def run_worker(
     store = Store.open(settings, process="worker", discard=inputs.inputs.discard)
     config = _config(settings, registry, worker_id, parent, notified=can_wake(store.db))
     models = ModelPool.from_settings(settings, registry, device)
-    models.pin(map(registry.catalogue.find, config.pinned))
+    models.pin(map(registry.served.find, config.pinned))
     safety = SafetyFilter.from_settings(settings)
     if settings.safety.level != "off" and settings.safety.checker != "none":
         safety.load()  # what is wrong with it is raised now, not at the first image
-    storage = open_storage(settings.storage, settings.outputs_folder, settings.retention.image_ttl)
+    storage = open_storage(settings.storage, settings.outputs_folder, settings.retention.file_ttl)
     outputs = Outputs(store.leases, storage, safety, with_recipe=settings.worker.embed_recipe)
     tracing = open_tracing(settings.telemetry.traces, "worker", worker_id)
     worker = Worker(store, models, inputs, outputs, config, tracing)
@@ -64,6 +63,7 @@ def run_worker(
     with process_log:
         with inputs, heartbeat, Listener(store.db, heard):
             inputs.warm()
+            models.check()
             worker.run()
             outputs.breaker.stop()
         tracing.close()
@@ -92,7 +92,7 @@ def generate(
     loaded: LoadedModel,
     slug: str,
     params: GenerationParams,
-    source: Decoded | None,
+    inputs: Images,
     max_rows: int,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Encoded]:
@@ -100,15 +100,15 @@ def generate(
 
     progress: is told model evaluations done and in all. Raises what the model raises.
     """
-    engine, plan = Engine(max_rows), make_plan(loaded, slug, params, source)
+    engine, plan = Engine(max_rows), make_plan(loaded, slug, params, inputs)
     with torch.inference_mode():
-        images = [loaded.family.begin(spec, plan.init) for spec in plan.specs]
+        images = plan.begin()
         for one in images:
             engine.add(one, exact=params.exact)
         while engine.live:
             engine.step()
             progress(sum(one.step for one in images), sum(one.steps for one in images))
-        pixels = [loaded.family.autoencoder.decode(_latents(one)) for one in images]
+        pixels = [one.family.autoencoder.decode(_latents(one), exact=one.exact) for one in images]
     finished = zip(pixels, params.seeds, strict=True)
     return [to_file(params, drawn, plan.size, seed, plan.recipe.of(seed)) for drawn, seed in finished]
 

@@ -10,17 +10,21 @@ from dataclasses import dataclass, replace
 import structlog
 import torch
 
+from tintype.catalog.parameters import NO_REFINER
 from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import T5Place, WeightsSpec, builtin_weights
+from tintype.diffusion.check import NEEDS_MASK
 from tintype.diffusion.compile import pick_run
+from tintype.diffusion.devices import pick_device
 from tintype.diffusion.dtype_selection import pick_dtype
-from tintype.diffusion.families import DENOISERS, load_family, pick_device
+from tintype.diffusion.families import load_family, open_checkpoint, with_refiner
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.memory.component import Location
-from tintype.diffusion.memory.device_memory import Memory, open_memory
+from tintype.diffusion.memory.device_memory import DeviceMemory, open_memory
 from tintype.diffusion.text import PromptCache
-from tintype.errors import NoRoom, StoreUnavailable, TintypeError
+from tintype.errors import InvalidParameter, NoRoom, StoreUnavailable, TintypeError, WeightsUnusable
+from tintype.families import FAMILIES
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
 from tintype.settings.groups import Prepare
@@ -94,7 +98,7 @@ class ModelPool:
         own: Mapping[str, WeightsSpec],
         *,
         catalogue: Catalogue | None = None,
-        memory: Memory | None = None,
+        memory: DeviceMemory | None = None,
         prompts: PromptCache | None = None,
         t5: T5Place = "device",
         prepare: Prepare = "off",
@@ -108,7 +112,7 @@ class ModelPool:
         self._dtype = dtype
         #: The default dtype of each set of weights: measured once.
         self._dtypes: dict[WeightsSpec, torch.dtype] = {}
-        self.memory = memory or Memory.unlimited()
+        self.memory = memory or DeviceMemory()
         self.prompts = prompts or PromptCache(0)
         self._t5_tokens = t5_tokens
         #: T5's device, unless a model's own weights say otherwise.
@@ -141,7 +145,7 @@ class ModelPool:
             settings.worker.dtype,
             settings.models.t5_tokens,
             registry.weights,
-            catalogue=registry.catalogue,
+            catalogue=registry.served,
             memory=memory,
             prompts=PromptCache(cache),
             t5=settings.memory.t5,
@@ -150,33 +154,65 @@ class ModelPool:
         )
 
     def get(
-        self, spec: ModelSpec, dtype: torch.dtype | None = None, loras: Iterable[tuple[str, float]] = ()
+        self,
+        spec: ModelSpec,
+        dtype: torch.dtype | None = None,
+        loras: Iterable[tuple[str, float]] = (),
+        *,
+        refined: bool = False,
     ) -> LoadedModel:
         """The model, in its default dtype unless told, with LoRAs on top; its weights need not be loaded.
 
-        Raises WeightsUnusable, and InvalidParameter for a LoRA that the model doesn't offer.
+        refined: with its refiner. Raises WeightsUnusable, and InvalidParameter for a LoRA or a refiner that the model
+        doesn't offer.
         """
-        began = time.monotonic()
         loras = tuple(loras)
         weights = self._weights(spec)
         default = self._default_dtype(spec.family, weights)
-        wanted = weights.with_loras(loras) if loras else weights, dtype or default
+        loaded = self._opened(spec, spec.family, weights.with_loras(loras) if loras else weights, dtype or default)
+        if not loras and dtype in (None, default):
+            self._by_slug[spec.slug] = loaded
+        return self._with_refiner(spec, loaded, dtype or default) if refined else loaded
+
+    def _opened(self, spec: ModelSpec, family: str, weights: WeightsSpec, dtype: torch.dtype) -> LoadedModel:
+        """Of one of the model's sets of weights."""
+        began, wanted = time.monotonic(), (weights, dtype)
         loaded = self._loaded.pop(wanted, None)
         if loaded is None:
-            log.info("opening weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
-            loaded = self._open(spec.family, *wanted)
+            log.info("opening weights", model=spec.slug, device=str(self.device), dtype=str(dtype))
+            loaded = self._open(family, weights, dtype)
             loaded.keep(self._keep_alive(spec.slug))
             self._seconds += time.monotonic() - began
         self._loaded[wanted] = loaded
+        if loaded.family.needs_mask and spec.needs != "mask":
+            raise WeightsUnusable(f"component {FAMILIES[spec.family].denoiser.name}: {NEEDS_MASK}")
         while len(self._loaded) > MAX_OPEN:
             del self._loaded[next(iter(self._loaded))]
-        if not loras and dtype in (None, default):
-            self._by_slug[spec.slug] = loaded
         return loaded
 
-    def load(self, spec: ModelSpec, loras: Iterable[tuple[str, float]] = ()) -> LoadedModel:
+    def _with_refiner(self, spec: ModelSpec, base: LoadedModel, dtype: torch.dtype) -> LoadedModel:
+        own, family = self._own.get(spec.slug), FAMILIES[spec.family].refiner
+        if own is None or own.refiner is None or not family:
+            raise InvalidParameter("refiner", True, NO_REFINER)
+        refiner = self._opened(spec, family, own.refiner, dtype)
+        fingerprint = f"{base.fingerprint}+{refiner.fingerprint}"
+        return replace(base, family=with_refiner(base.family, refiner.family), fingerprint=fingerprint)
+
+    def check(self) -> None:
+        """Log the models that can't be drawn with their own weights, before a request finds out; loads nothing."""
+        for slug in self._own.keys() & self.catalogue.keys():
+            spec = self.catalogue[slug]
+            try:
+                open_checkpoint(spec.family, self._weights(spec), spec.needs)
+                if refiner := self._own[slug].refiner:
+                    open_checkpoint(FAMILIES[spec.family].refiner, refiner)
+            except WeightsUnusable as error:
+                cause = repr(error.__cause__)
+                log.warning("a model can't be drawn with its weights", model=slug, error=error.message, cause=cause)
+
+    def load(self, spec: ModelSpec, loras: Iterable[tuple[str, float]] = (), *, refined: bool = False) -> LoadedModel:
         """The model as `get` returns it, with all its components on their devices; raises NoRoom, too."""
-        loaded = self.get(spec, loras=loras)
+        loaded = self.get(spec, loras=loras, refined=refined)
         loaded.bring()
         return loaded
 
@@ -216,14 +252,16 @@ class ModelPool:
         return found
 
     def _weights(self, spec: ModelSpec) -> WeightsSpec:
+        """Without its refiner's."""
         own = self._own.get(spec.slug)
         if own is None:
             return builtin_weights(spec.family, few_steps=spec.few_steps)
-        return replace(own, t5=self._t5) if own.t5 == "device" else own
+        return replace(own, t5=self._t5 if own.t5 == "device" else own.t5, refiner=None)
 
     def _default_dtype(self, family: str, weights: WeightsSpec) -> torch.dtype:
         if weights not in self._dtypes:
-            denoiser = Checkpoint(weights, family).component(DENOISERS[family])
+            checkpoint = Checkpoint(weights, family)
+            denoiser = checkpoint.component(checkpoint.family.denoiser)
             self._dtypes[weights] = pick_dtype(self._dtype, self.device, denoiser)
         return self._dtypes[weights]
 
@@ -231,7 +269,7 @@ class ModelPool:
         metadata = weights.metadata
         t5_tokens = metadata.t5_tokens or self._t5_tokens
         opened = load_family(family, weights, self.device, dtype, t5_tokens, memory=self.memory, prompts=self.prompts)
-        opened.run = self._run
+        opened.run = opened.autoencoder.run = self._run
         name = str(dtype).removeprefix("torch.")
         return LoadedModel(opened, weights.fingerprint, name, t5_tokens, metadata.native_size, weights.builtin)
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from tintype.catalog.builtin import BUILTIN
+from tintype.catalog.recipe import notes
 from tintype.core import GenerationParams, Output, Recipe, Result, Size
 from tintype.diffusion.safety import Checker, DiffusersChecker, OpenNsfw
 from tintype.errors import ContentRefused, SafetyUnavailable, StoreUnavailable
@@ -23,7 +24,7 @@ from tintype.settings import Settings
 from tintype.settings.groups import Safety
 from tintype.store.queue.queue import Leases
 from tintype.telemetry.metrics import Stage
-from tintype.worker.plan import Running, notes
+from tintype.worker.plan import Running
 from tintype.worker.timings import Timings
 
 log = structlog.get_logger()
@@ -101,7 +102,7 @@ class Outputs:
 def to_file(params: GenerationParams, pixels: torch.Tensor, size: Size, seed: int, recipe: Recipe | None) -> Encoded:
     """Pixels (height, width, 3) of 8 bits → the file of that size and the params' format; with its recipe, if given."""
     image = resize(Image.fromarray(pixels.numpy()), *size)
-    texts = notes(recipe, size) if recipe else ()
+    texts = notes(recipe, size, params.checkpoint, canvas=params.canvas) if recipe else ()
     return Encoded(encode(image, params.format, params.quality, *texts), *size, seed)
 
 

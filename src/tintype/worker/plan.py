@@ -1,22 +1,18 @@
-"""What a request is going to make, planned before its weights are on the device; and its recipe, to make it again.
-
-A file carries its recipe twice: for this server, and in A1111's words.
-"""
+"""What a request is going to make, planned before its weights are on the device."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 
-from tintype.catalog.parameters import STRONGEST, read_loras
-from tintype.catalog.samples import sample_path
-from tintype.core import GenerationParams, ImageSpec, InputImage, Json, Recipe, Size
+from tintype.catalog.parameters import read_loras
+from tintype.catalog.recipe import sample_inputs
+from tintype.core import GenerationParams, ImageSpec, Recipe, Role, Size
 from tintype.diffusion.image_state import Family, ImageState
 from tintype.diffusion.memory.component import MemoryEstimate
 from tintype.errors import BadPicture
@@ -33,8 +29,8 @@ class Plan:
     loaded: LoadedModel
     #: One per image; they differ in their seeds alone.
     specs: Sequence[ImageSpec]
-    #: (1, 3, height, width) in [-1, 1]; None for text to image.
-    init: torch.Tensor | None
+    #: By role, in the size of the specs: init (1, 3, height, width) in [-1, 1]; mask (1, 1, height, width) of 0 and 1.
+    inputs: Mapping[Role, torch.Tensor]
     #: For each of the images.
     estimate: MemoryEstimate
     #: Width and height of the files; the weights may draw at another size.
@@ -44,46 +40,68 @@ class Plan:
     #: What the caller should know of what was asked.
     warnings: Sequence[str]
 
+    def begin(self) -> list[ImageState]:
+        """The images, each with its first question; raises what `Family.begin` does."""
+        init, mask = self.inputs.get("init"), self.inputs.get("mask")
+        return [self.loaded.family.begin(spec, init, mask) for spec in self.specs]
+
 
 Running = RunningRequest[Plan, ImageState, torch.Tensor]
 
 
 def plan(one: Running, models: ModelPool) -> Plan:
-    """The plan of a request whose input image was fetched.
+    """The plan of a request whose input images were fetched.
 
-    Raises what fetching raised, WeightsUnusable, and InvalidParameter for a LoRA that the model doesn't offer.
+    Raises what fetching raised, WeightsUnusable, and InvalidParameter for a LoRA or a refiner that the model hasn't.
     """
-    source, params, slug = one.fetched.result(), one.params, one.request.slug
+    inputs, params, slug = one.fetched.result(), one.params, one.request.slug
     dtype = torch.float32 if one.in_float32 else None
-    loaded = models.get(models.catalogue.find(slug), dtype, read_loras(params.loras))
-    return make_plan(loaded, slug, params, source)
+    loaded = models.get(models.catalogue.find(slug), dtype, read_loras(params.loras), refined=params.refiner)
+    return make_plan(loaded, slug, params, inputs)
 
 
-def make_plan(loaded: LoadedModel, slug: str, params: GenerationParams, source: Decoded | None) -> Plan:
-    """Of parameters and their input image, with or without a queue."""
-    image = source.image if source else None
-    size = output_size(params.width, params.height, image.size if image else None)
-    specs, init = image_specs(params, image, size, loaded.native_size)
+def make_plan(loaded: LoadedModel, slug: str, params: GenerationParams, inputs: Mapping[Role, Decoded]) -> Plan:
+    """Of parameters and their input images, with or without a queue; raises BadPicture for a mask without white."""
+    images = {role: one.image for role, one in inputs.items()}
+    size = output_size(params.width, params.height, images["init"].size if images else None)
+    specs, tensors = image_specs(params, images, size, loaded.native_size)
+    if "mask" in tensors:
+        _check_mask(tensors["mask"], loaded.family)
     estimate = loaded.family.estimate(specs[0])
     recipe = Recipe(
         model=slug,
-        params=replace(params, count=1, base64=False, inputs=_samples(params)),
+        params=replace(params, count=1, base64=False, checkpoint="", canvas=False, inputs=sample_inputs(params)),
         weights=loaded.fingerprint,
         dtype=loaded.dtype,
         t5_tokens=loaded.t5_tokens,
-        source=source.digest if source else "",
+        source=_digest(inputs, "init"),
+        mask=_digest(inputs, "mask"),
     )
-    return Plan(loaded, specs, init, estimate, size, recipe, unread_text(loaded.family, params))
+    return Plan(loaded, specs, tensors, estimate, size, recipe, unread_text(loaded.family, params))
 
 
 def image_specs(
-    params: GenerationParams, image: Image.Image | None, size: Size, native: int | None
-) -> tuple[list[ImageSpec], torch.Tensor | None]:
-    """One per image, at the size that the weights draw for files of this size; and the tensor of the init image."""
+    params: GenerationParams, inputs: Mapping[Role, Image.Image], size: Size, native: int | None
+) -> tuple[list[ImageSpec], Mapping[Role, torch.Tensor]]:
+    """One per image, at the size that the weights draw for files of this size; and the tensors of the input images."""
     width, height = native_size(*size, native) if native else size
     # Fitted to the result's shape first: what shrinking to the drawn one distorts, enlarging the result sets right.
-    init = None if image is None else to_tensor(resize(fit(image, *size), width, height))
-    return [ImageSpec(params, seed, width, height) for seed in params.seeds], init
+    fitted = {role: resize(fit(image, *size), width, height) for role, image in inputs.items()}
+    tensors = {role: to_mask(image) if role == "mask" else to_tensor(image) for role, image in fitted.items()}
+    return [ImageSpec(params, seed, width, height) for seed in params.seeds], tensors
+
+
+def _digest(inputs: Mapping[Role, Decoded], role: Role) -> str:
+    return inputs[role].digest if role in inputs else ""
+
+
+def _check_mask(mask: torch.Tensor, family: Family) -> None:
+    """Raise BadPicture where the mask would have nothing repainted: the caller isn't charged for the image sent."""
+    height, width = mask.shape[-2:]
+    latents = height // family.autoencoder.factor, width // family.autoencoder.factor
+    if not interpolate(mask, size=latents).any():
+        drawn = f"at the size that is drawn, {width}×{height}"
+        raise BadPicture(f"mask: nothing of it is white {drawn}; white is repainted, black or transparent is kept")
 
 
 def unread_text(family: Family, params: GenerationParams) -> list[str]:
@@ -103,129 +121,6 @@ def to_tensor(image: Image.Image) -> torch.Tensor:
     return 2.0 * pixels.permute(2, 0, 1)[None] - 1.0
 
 
-def _samples(params: GenerationParams) -> tuple[InputImage, ...]:
-    """The input images that a recipe names: a caller's own are not passed on."""
-    sample = sample_path(params.init.source) if params.init else None
-    return (InputImage(sample),) if sample else ()
-
-
-# The recipe as JSON, for this server
-
-#: Beyond what any model of the catalogue takes: pixels of a side, steps.
-MAX_PIXELS, MAX_STEPS = 4096, 1000
-
-
-def notes(recipe: Recipe, size: Size) -> tuple[str, str]:
-    """What an image's file says of how it was made: the recipe as JSON in one line, and in A1111's words."""
-    return json.dumps(recipe.to_json(), ensure_ascii=False), infotext(recipe, size)
-
-
-def read_recipe(text: str) -> Recipe:
-    """From a file's note; raises BadPicture for what is no recipe, or has fields of a later version."""
-    try:
-        said = json.loads(text)
-        found = Recipe.from_json(said)
-        _check_names(said, found.to_json())
-        _check(found)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadPicture("the image carries no recipe that this version of tintype can read") from error
-    return found
-
-
-def _check_names(said: Json, known: Json) -> None:
-    """Raise ValueError for fields that this version doesn't know: the image depends on them."""
-    if not (said.keys() <= known.keys() and said["order"].keys() <= known["order"].keys()):
-        raise ValueError
-
-
-def _check(found: Recipe) -> None:
-    """Raise ValueError or TypeError unless it could be ours: a file may come from anywhere, and ask for anything."""
-    params = found.params
-    numbers = (params.steps, params.seed, params.count, params.width, params.height, found.t5_tokens)
-    texts = (params.prompt, params.negative_prompt, params.source, params.sampler, params.schedule, params.loras)
-    words = (*texts, found.model, found.source)
-    if not all(type(number) is int for number in numbers) or not all(isinstance(word, str) for word in words):
-        raise TypeError
-    if not all(abs(strength) <= STRONGEST for _, strength in read_loras(params.loras)):
-        raise ValueError
-    small = max(params.width, params.height) <= MAX_PIXELS and 1 <= params.steps <= MAX_STEPS
-    if params.inputs != _samples(params):
-        raise ValueError
-    if params.count != 1 or not small or found.dtype not in ("float32", "bfloat16") or not 0 < found.t5_tokens <= 512:
-        raise ValueError
-
-
-# The recipe in A1111's words
-
-#: Our samplers' names → theirs; a sampler that they don't have keeps our name.
-SAMPLERS = {
-    "euler": "Euler",
-    "euler_ancestral": "Euler a",
-    "heun": "Heun",
-    "dpm_2": "DPM2",
-    "dpm_2_ancestral": "DPM2 a",
-    "lms": "LMS",
-    "dpm_fast": "DPM fast",
-    "dpm_adaptive": "DPM adaptive",
-    "dpmpp_2s_ancestral": "DPM++ 2S a",
-    "dpmpp_sde": "DPM++ SDE",
-    "dpmpp_sde_gpu": "DPM++ SDE",
-    "dpmpp_2m": "DPM++ 2M",
-    "dpmpp_2m_sde": "DPM++ 2M SDE",
-    "dpmpp_2m_sde_gpu": "DPM++ 2M SDE",
-    "dpmpp_3m_sde": "DPM++ 3M SDE",
-    "dpmpp_3m_sde_gpu": "DPM++ 3M SDE",
-    "lcm": "LCM",
-    "ddim": "DDIM",
-    "uni_pc": "UniPC",
-    "uni_pc_bh2": "UniPC",
-    "DPM Multi": "DPM++ 2M",
-    "DPM2 a Karras": "DPM2 a",
-    "DPM2 Karras": "DPM2",
-    "PNDM": "PLMS",
-}
-SCHEDULES = {
-    "normal": "Normal",
-    "karras": "Karras",
-    "exponential": "Exponential",
-    "sgm_uniform": "SGM Uniform",
-    "simple": "Simple",
-    "ddim_uniform": "DDIM",
-    "beta": "Beta",
-}
-NEGATIVE = "Negative prompt: "
-#: Beginnings of lines that mean something to readers of the note.
-MEANING = re.compile(r"^(?=\s*(?:Negative prompt:|Steps: ))", re.MULTILINE)
-#: Makes them plain text; invisible (a zero-width space).
-UNSEEN = "\u200b"
-
-
-def infotext(recipe: Recipe, size: Size) -> str:
-    """The prompt, the negative prompt and a line of settings; `size` is the image's width and height in pixels."""
-    params, negative = recipe.params, recipe.params.negative_prompt
-    lines = [_prompt(params.prompt), *([NEGATIVE + _prompt(negative)] if negative.strip() else [])]
-    karras = "Karras" if params.sampler.endswith(" Karras") else ""
-    said = {
-        "Steps": params.steps,
-        "Sampler": SAMPLERS.get(params.sampler, params.sampler),
-        "Schedule type": SCHEDULES.get(params.schedule, params.schedule) or karras,
-        "CFG scale": f"{params.guidance:g}",
-        "Seed": params.seed,
-        "Size": f"{size[0]}x{size[1]}",
-        # No "Model hash": sites look files up by it, and a fingerprint of ours is no file's hash.
-        "Model": recipe.model,
-        "Denoising strength": f"{params.strength:g}" if recipe.source else "",
-        "LoRAs": params.loras,
-        "Version": f"tintype {recipe.version}",
-    }
-    settings = [f"{name}: {_quoted(str(value))}" for name, value in said.items() if value != ""]
-    return "\n".join([*lines, ", ".join(settings)])
-
-
-def _prompt(text: str) -> str:
-    """Nothing in a prompt may be taken for the lines after it."""
-    return MEANING.sub(UNSEEN, "\n".join(text.strip().splitlines()))
-
-
-def _quoted(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False) if re.search(r"[,:\n\"]", value) else value
+def to_mask(image: Image.Image) -> torch.Tensor:
+    """RGB → (1, 1, height, width) float32: 1 where it is nearer to white than to black, else 0."""
+    return torch.from_numpy(np.array(image.convert("L")) >= 128).float()[None, None]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,7 +17,9 @@ from tests.acceptance.harness import KEY, Server, here, until
 from tests.clients import NO_TLS
 from tests.integration.website import Website, serving
 from tests.stores import store_on
-from tintype.core import GenerationParams, Output, Recipe, Result
+from tests.toy_weights import BUILTIN
+from tintype.catalog.models import MODELS
+from tintype.core import GenerationParams, Output, Recipe, Result, Role
 from tintype.media.decoder import Decoded
 from tintype.media.images import Encoded, encode
 from tintype.media.network import Cancellation
@@ -94,6 +97,8 @@ def in_process(data: Path, url: str, **settings: Any) -> Iterator[Api]:
     with _opened(url) as db:
         store_on(db).accounts.bootstrap("first", micro(1_000), KEY)
     works = settings.pop("devices", "auto")
+    needed = {slug: str(data) for slug in MODELS.keys() - BUILTIN.keys()}
+    settings = {"weights": json.dumps(needed), **settings}
     with serving(data, database_url=url, **settings) as site, ExitStack() as working:
         if works:
             working.enter_context(_drawing(site))
@@ -164,21 +169,21 @@ class Gradients:
         if params.steps >= MANY:
             self._endless[request.id] = request
             return
-        fetched: Future[Decoded | None] = Future()
-        if params.source:
+        fetched: Future[Mapping[Role, Decoded]] = Future()
+        if params.inputs:
             fetched = self._inputs.submit(params, request.account_id, lambda: None, Cancellation())
         else:
-            fetched.set_result(None)
+            fetched.set_result({})
         one = RunningRequest[None, Any, None](request, params, fetched)
         try:
             self._store.leases.complete(*one.held, self._draw(request, params, fetched.result()))
         except Exception as error:  # noqa: BLE001 - this worker's own errors fail a request too
             fail(self._store.leases, one, error, storage_shut=False)
 
-    def _draw(self, request: Request, params: GenerationParams, source: Decoded | None) -> Result:
+    def _draw(self, request: Request, params: GenerationParams, inputs: Mapping[Role, Decoded]) -> Result:
         """The same for the same parameters and pixels to start from, however they were sent."""
-        size = output_size(params.width, params.height, source.size if source else None)
-        words = params.prompt + (source.digest if source else "")
+        size = output_size(params.width, params.height, inputs["init"].size if inputs else None)
+        words = params.prompt + "".join(one.digest for one in inputs.values())
 
         def output(seed: int) -> Output:
             image = encode(draw(request.slug, words, seed, *size), params.format, params.quality)

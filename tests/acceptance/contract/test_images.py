@@ -29,6 +29,11 @@ from tests.acceptance.test_http_helpers import (
     result,
     submit,
 )
+from tests.image_files import saved
+from tests.unit.test_catalog_reuse import made
+from tintype.catalog.formats import FORMATS
+from tintype.catalog.recipe import notes
+from tintype.media.images import encode
 
 PICTURE = gradient(130, 100)
 
@@ -53,6 +58,30 @@ def redrawn(http: httpx2.Client) -> bytes:
     response = http.post(f"/v1/{MEDIUM}", json=redraw(b64encode(PICTURE).decode()))
     assert response.status_code == 200, response.text
     return response.content
+
+
+def test_a_file_gives_its_settings_back(http: httpx2.Client) -> None:
+    file = encode(opened(PICTURE), "jpeg", 95, *notes(made(TEXT), (130, 100)))
+    said = http.post("/read-recipe", files={"image": file}).json()
+    assert (said["model"], said["source"], said["unknown"], said["images"]) == (TEXT, "tintype", [], [])
+    assert said["parameters"]["prompt"] == made(TEXT).params.prompt
+    read = http.post("/read-recipe", json={"image": b64encode(file).decode(), "model": OLD}).json()
+    assert read == said, "the file's own model goes before another"
+
+
+@pytest.mark.rows
+@pytest.mark.parametrize(
+    ("sent", "status", "words"),
+    [
+        ({"image": "data:image/png;base64," + b64encode(PICTURE).decode()}, 400, "doesn't say how it was made"),
+        ({"image": "https://one.example/a.png"}, 400, "an address was sent"),
+        ({"image": "data:,fox"}, 400, "not a JPEG"),
+        ({}, 400, "image: required"),
+        ({"image": b64encode(PICTURE).decode(), "model": "none"}, 404, "none"),
+    ],
+)
+def test_a_file_without_settings(http: httpx2.Client, sent: dict[str, str], status: int, words: str) -> None:
+    refused(http.post("/read-recipe", json=sent), status, words)
 
 
 def test_the_output_has_the_inputs_size_in_multiples_of_16(redrawn: bytes) -> None:
@@ -184,7 +213,7 @@ def test_a_picture_from_a_body_is_gone_with_its_request(api: Api, http: httpx2.C
     until(lambda: set(inputs.iterdir()) <= before)
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+@pytest.mark.parametrize("kind", [*FORMATS])
 def test_output_formats(http: httpx2.Client, kind: str) -> None:
     response = http.post(f"/v1/{TEXT}", json=quick(image_format=kind, exact=True))
     assert response.headers["content-type"] == f"image/{kind}"
@@ -197,7 +226,16 @@ def test_output_formats(http: httpx2.Client, kind: str) -> None:
     assert fetched.content == response.content
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_an_avif_may_be_sent(http: httpx2.Client) -> None:
+    data = saved(opened(PICTURE), "AVIF", speed=10)
+    response = http.post(f"/v1/{MEDIUM}", json=redraw(f"data:image/avif;base64,{b64encode(data).decode()}"))
+    assert opened(response.content).size == (128, 96)
+    body = {"data_urls": [f"data:image/avif;base64,{b64encode(data).decode()}"]}
+    uploaded = http.get(http.post("/upload-asset", json=body).json()["file_urls"][0])
+    assert (uploaded.headers["content-type"], uploaded.content) == ("image/avif", data)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "avif"])
 def test_the_turbo_models_output_format(http: httpx2.Client, kind: str) -> None:
     image = b64encode(gradient(64, 64)).decode()
     params = {"mode": "image-to-image", "image": image, "output_format": kind, "strength": "0.5"}
@@ -210,11 +248,12 @@ def test_the_turbo_models_output_format(http: httpx2.Client, kind: str) -> None:
 def test_quality_makes_smaller_files(http: httpx2.Client) -> None:
     sizes = [
         len(http.post(f"/v1/{TEXT}", json=quick(image_format=kind, image_quality=quality)).content)
-        for kind in ("jpeg", "webp")
+        for kind in ("jpeg", "webp", "avif")
         for quality in (10, 95)
     ]
     assert sizes[0] < sizes[1]
     assert sizes[2] < sizes[3]
+    assert sizes[4] < sizes[5]
 
 
 @pytest.mark.parametrize(("sent", "made"), [((64, 71), (64, 64)), ((100, 73), (96, 80)), ((121, 200), (128, 208))])

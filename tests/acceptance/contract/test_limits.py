@@ -34,7 +34,7 @@ JSON = {"content-type": "application/json"}
 @pytest.fixture(scope="module", params=WAYS_WITH_SETTINGS)
 def api(request: pytest.FixtureRequest, new_api: NewApi) -> Iterator[Api]:
     """Small bodies, short waits, short TTLs, and an address of its own."""
-    settings = {"max_body": MOST, "sync_timeout": 0.2, "record_ttl": 3, "cleanup_interval": 0.2}
+    settings = {"max_body": MOST, "sync_timeout": 0.2, "record_ttl": 3, "output_ttl": 0, "cleanup_interval": 0.2}
     with new_api(request.param, **settings, public_url=f"{BASE}/") as strict:
         yield strict
 

@@ -8,7 +8,8 @@ import httpx2
 import pytest
 
 from tests.acceptance.contract.api import Api
-from tests.acceptance.test_http_helpers import TEXT, left, quick, refused, refused_for_now, result, submit
+from tests.acceptance.test_http_helpers import PRICES, TEXT, left, quick, refused, refused_for_now, result, submit
+from tintype.store.billing.ledger import micro
 
 
 def post(http: httpx2.Client, version: str = "v2", **headers: str) -> httpx2.Response:
@@ -24,6 +25,8 @@ def post(http: httpx2.Client, version: str = "v2", **headers: str) -> httpx2.Res
     [
         ({"rpm": 2}, "may send 2 per minute. Retry in "),
         ({"concurrency": 2}, "may have 2 at the same time"),
+        ({"daily_requests": 2}, "may send 2 per day. Retry after midnight UTC, in "),
+        ({"daily_spend": micro(2.5 * PRICES[TEXT])}, "may spend $0.00875 per day, of which $0.00175 is left"),
     ],
 )
 def test_429_says_when_to_come_back(api: Api, limits: dict[str, int], words: str) -> None:

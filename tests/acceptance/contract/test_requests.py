@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import httpx2
@@ -104,6 +105,7 @@ def test_the_result(http: httpx2.Client, done: str) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}\.jpeg", name)
     file = http.get(body["output"])
     metrics = body.pop("metrics")
+    assert datetime.fromisoformat(image.pop("kept_until")) > datetime.now(UTC) + timedelta(days=29)
     assert body.pop("recipe")["order"]["prompt"] == "a fox"
     assert body == {
         "status": "COMPLETED",

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 import torch
 
+from tintype.diffusion.devices import device_type
 from tintype.errors import NoRoom
 from tintype.private import create
 
@@ -28,40 +30,15 @@ log = structlog.get_logger()
 
 #: Measurements per kind of pass: the largest counts, since the first may reuse memory that others have freed.
 MEASURED = 3
-#: Added to a measurement for the allocator's fragmentation.
+#: Added to a measurement, and to a count, for the allocator's fragmentation.
 SLACK = 1.1
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 #: The C library caches freed blocks up to this size, so that using them again doesn't grow the process (mallopt(3),
 #: M_MMAP_THRESHOLD).
 HEAP = 32 * 2**20
 T = TypeVar("T")
-#: A forward pass: a network's parameters by name, all with the rows first → its first output.
-Run = Callable[..., torch.Tensor]
-
-
-@dataclass(frozen=True)
-class ForwardPass:
-    """A kind of pass: through which component, what for, over what size."""
-
-    #: The component's key.
-    component: str
-    kind: str
-    height: int
-    width: int
-    rows: int
-    #: Bytes of activation memory to reserve until one was measured.
-    guess: int = field(default=0, compare=False)
-
-    @property
-    def row(self) -> tuple[object, ...]:
-        """All that identifies it, as the file has it."""
-        return self.component, self.kind, self.height, self.width, self.rows
-
-
-def run_eagerly(network: Any, *, exact: bool = False, **inputs: torch.Tensor) -> torch.Tensor:  # noqa: ARG001
-    """A forward pass as the libraries run it; `exact` makes no difference here."""
-    output: torch.Tensor = network(**inputs, return_dict=False)[0]
-    return output
+#: What kind of pass: its component's key, what for, height, width, rows.
+PassKey = tuple[str, str, int, int, int]
 
 
 class Location(StrEnum):
@@ -78,7 +55,14 @@ class LoadedComponent:
     """One network of a model; models whose weights are equal share it."""
 
     def __init__(
-        self, memory: DeviceMemory, key: str, name: str, size: int, build: Callable[[], Any], itemsize: int
+        self,
+        memory: DeviceMemory,
+        key: str,
+        name: str,
+        size: int,
+        build: Callable[[], Any],
+        itemsize: int,
+        prepare: Callable[[Any], Any],
     ) -> None:
         self.memory = memory
         #: Equal keys mean equal weights of one dtype.
@@ -86,8 +70,10 @@ class LoadedComponent:
         self.name = name
         #: Bytes of its weights.
         self.size = size
-        #: Builds the module in host memory from its files.
+        #: Builds the module in host memory from its files, as they hold it.
         self.build = build
+        #: What is done with it before it runs.
+        self.prepare = prepare
         #: Bytes per element of its dtype.
         self.itemsize = itemsize
         self.module: Any = None
@@ -100,29 +86,47 @@ class LoadedComponent:
         self.pinned = False
         #: When it was last used, on the memory's clock.
         self.used_at = 0.0
+        #: Whether its next pass is the first since a load: it reads the weights from disk, too, and isn't measured.
+        self.just_loaded = False
 
     @property
     def evictable(self) -> bool:
         """Whether it may leave the device now."""
         return not self.pinned and self.leases == 0
 
-    def run(self, forward: ForwardPass, call: Callable[[Any], T]) -> T:
-        """One forward pass: `call` gets the module, on the device, with activation memory reserved; raises NoRoom.
+    def guess(self, elements: float) -> int:
+        """Bytes to reserve for a pass that allocates this many elements."""
+        return round(elements * self.itemsize * SLACK)
+
+    def forward_pass(self, kind: str, height: int, width: int, rows: int, guess: int) -> ForwardPass:
+        """A pass of `rows` rows through it; `guess` is the bytes of activation memory to reserve until measured."""
+        key = self.key, kind, height, width, rows
+        return ForwardPass(self, key, self.memory.activation.expect(key, guess))
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """One pass through a component."""
+
+    component: LoadedComponent
+    key: PassKey
+    #: Bytes of activation memory to reserve.
+    activation: int
+
+    def run(self, call: Callable[[Any], T]) -> T:
+        """`call` gets the module, on the device, with activation memory reserved; raises NoRoom.
 
         If the device runs out of memory all the same, evicts everything that is not in use and tries once more.
         """
+        memory = self.component.memory
         try:
-            with self.memory.lease(self, forward):
-                return call(self.module)
+            with memory.lease(self) as module:
+                return call(module)
         except RuntimeError as error:
-            if not out_of_memory(error) or not self.memory.evict_unused(self):
+            if not out_of_memory(error) or not memory.evict_unused(self.component):
                 raise
-        with self.memory.lease(self, forward):
-            return call(self.module)
-
-    def estimate(self, forward: ForwardPass) -> PassEstimate:
-        """The memory that the pass is expected to need."""
-        return PassEstimate(self, self.memory.activation.expect(forward))
+        with memory.lease(self) as module:
+            return call(module)
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -131,62 +135,46 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @dataclass(frozen=True)
-class PassEstimate:
-    """One pass through a component."""
-
-    component: LoadedComponent
-    #: Bytes in addition to its weights.
-    activation: int
-
-
-@dataclass(frozen=True)
 class MemoryEstimate:
     """The passes of one image: before its first step, at every step, and after its last."""
 
-    #: On the device from the first step to the last pixel.
-    denoiser: LoadedComponent
-    #: One after the other before the first step, without the denoiser.
-    before: tuple[PassEstimate, ...]
-    #: One after the other, the denoiser being on the device.
-    during: tuple[PassEstimate, ...]
+    #: On the device from the first step to the last pixel: one, or several that take turns.
+    denoisers: tuple[LoadedComponent, ...]
+    #: One after the other before the first step, without the denoisers.
+    before: tuple[ForwardPass, ...]
+    #: One after the other, the denoisers being on the device.
+    during: tuple[ForwardPass, ...]
 
     def fits(self, others: Iterable[MemoryEstimate] = ()) -> bool:
         """Whether it fits next to others that are running, all of whose later passes must still fit."""
-        running = list(others)
-        held = {one.denoiser for one in running}
-        before = [(one, held) for one in self.before]
-        later = [(one, held | {self.denoiser}) for estimate in (*running, self) for one in estimate.during]
-        return all(one.component.memory.fits({one.component, *on}, one.activation) for one, on in (*before, *later))
+        return all(one.component.memory.fits(held, one.activation) for one, held in self._passes(list(others)))
 
     @property
     def peak(self) -> int:
-        """Peak bytes of its denoiser's memory if it runs alone."""
-        memory = self.denoiser.memory
-        return max(memory.total(held, one.activation) for one, held in self._alone())
+        """Peak bytes of its denoisers' memory if it runs alone."""
+        memory = self.denoisers[0].memory
+        return max(memory.total(held, one.activation) for one, held in self._passes())
 
     def error(self) -> NoRoom:
         """The error of an image that doesn't fit even alone, with the bytes it needs."""
         needed, budget = max(
             (memory.total(held, one.activation), memory.budget)
-            for one, held in self._alone()
+            for one, held in self._passes()
             if not (memory := one.component.memory).fits(held, one.activation)
         )
         return NoRoom.of(needed, budget)
 
-    def _alone(self) -> Iterator[tuple[PassEstimate, set[LoadedComponent]]]:
-        """Each pass, with the components that are on the device during it if nothing else runs."""
-        yield from ((one, {one.component}) for one in self.before)
-        yield from ((one, {one.component, self.denoiser}) for one in self.during)
+    def _passes(self, running: Sequence[MemoryEstimate] = ()) -> Iterator[tuple[ForwardPass, set[LoadedComponent]]]:
+        """Each of its passes, and each later one of those that run, with the components on the device meanwhile."""
+        held = {one for estimate in running for one in estimate.denoisers}
+        yield from ((one, {one.component, *held}) for one in self.before)
+        held.update(self.denoisers)
+        yield from ((one, {one.component, *held}) for estimate in (*running, self) for one in estimate.during)
 
 
-class Meter(Protocol):
-    """Measures peak memory."""
-
-    def start(self) -> None:
-        """Begin a measurement."""
-
-    def stop(self) -> int | None:
-        """Bytes at the peak, above those in use at the start; None where they can't be told."""
+#: Begins to measure peak memory. The function that it returns ends that: bytes at the peak, above those in use at the
+#: begin; None where they can't be told.
+Meter = Callable[[], Callable[[], int | None]]
 
 
 class ActivationMemory:
@@ -195,80 +183,68 @@ class ActivationMemory:
     def __init__(self, meter: Meter | None = None, file: Path | None = None) -> None:
         self._meter = meter
         self._file = file
-        self._bytes: dict[ForwardPass, int] = _read(file)
-        self._times: dict[ForwardPass, int] = dict.fromkeys(self._bytes, MEASURED)
-        #: Keys of components whose next pass isn't measured, as it reads the weights from disk for the first time.
-        self.just_loaded: set[str] = set()
+        self._bytes: dict[PassKey, int] = _read(file)
+        self._times: dict[PassKey, int] = dict.fromkeys(self._bytes, MEASURED)
 
-    def expect(self, forward: ForwardPass) -> int:
+    def expect(self, key: PassKey, guess: int) -> int:
         """Bytes to reserve: as measured, else scaled from passes with other numbers of rows, else the guess."""
-        if forward in self._bytes:
-            return round(self._bytes[forward] * SLACK)
-        per_row = [
-            size / known.rows for known, size in self._bytes.items() if replace(known, rows=forward.rows) == forward
-        ]
-        return round(max(per_row) * forward.rows * SLACK) if per_row else forward.guess
+        if key in self._bytes:
+            return round(self._bytes[key] * SLACK)
+        per_row = [size / known[-1] for known, size in self._bytes.items() if known[:-1] == key[:-1]]
+        return round(max(per_row) * key[-1] * SLACK) if per_row else guess
 
     @contextmanager
     def measured(self, forward: ForwardPass) -> Iterator[None]:
         """Measure the pass that the block runs, unless it was measured often enough; failed ones aren't recorded."""
-        if self._meter is None or self._times.get(forward, 0) >= MEASURED:
+        if self._meter is None or self._times.get(forward.key, 0) >= MEASURED:
             yield
-        elif forward.component in self.just_loaded:
-            self.just_loaded.discard(forward.component)
+        elif forward.component.just_loaded:
+            forward.component.just_loaded = False
             yield
         else:
-            self._meter.start()
+            stop = self._meter()
             yield
-            self._record(forward, self._meter.stop())
+            self._record(forward.key, stop())
 
-    def _record(self, forward: ForwardPass, size: int | None) -> None:
-        self._times[forward] = self._times.get(forward, 0) + 1
+    def _record(self, key: PassKey, size: int | None) -> None:
+        self._times[key] = self._times.get(key, 0) + 1
         if size is None:
             return
-        self._bytes[forward] = max(size, self._bytes.get(forward, 0))
-        if self._file is not None and self._times[forward] == MEASURED:
+        self._bytes[key] = max(size, self._bytes.get(key, 0))
+        if self._file is not None and self._times[key] == MEASURED:
             _write(self._file, self._bytes)
-
-
-class CudaMeter:
-    """Reads the counters of torch's caching allocator, which are on the host: no synchronisation."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._before = 0
-
-    def start(self) -> None:
-        torch.cuda.reset_peak_memory_stats(self._device)
-        self._before = torch.cuda.memory_allocated(self._device)
-
-    def stop(self) -> int:
-        return int(torch.cuda.max_memory_allocated(self._device) - self._before)
-
-
-class ProcessMeter:
-    """Reads the process's resident memory on Linux, which includes what other threads allocate meanwhile."""
-
-    def __init__(self) -> None:
-        self._before = 0
-
-    def start(self) -> None:
-        CLEAR.write_text("5")  # resets the peak, VmHWM (proc(5), clear_refs)
-        self._before = proc_bytes(STATUS, "VmRSS")
-
-    def stop(self) -> int | None:
-        """None for fewer bytes than the C library may have cached."""
-        grown = proc_bytes(STATUS, "VmHWM") - self._before
-        return grown if grown >= HEAP else None
 
 
 def meter(device: torch.device) -> Meter | None:
     """The device's meter; None where there is none, so that guesses are used."""
-    if device.type == "cuda":
-        return CudaMeter(device)
+    kind = device_type(device)
+    if kind.allocator:
+        return partial(_measure_allocator, kind.allocator, device)
     if device.type == "cpu" and os.access(CLEAR, os.W_OK):
-        return ProcessMeter()
+        return _measure_process
     return None
+
+
+def _measure_allocator(allocator: Any, device: torch.device) -> Callable[[], int]:
+    """Reads the counters of torch's caching allocator, which are on the host: no synchronisation."""
+    allocator.reset_peak_memory_stats(device)
+    before = allocator.memory_allocated(device)
+    return lambda: int(allocator.max_memory_allocated(device) - before)
+
+
+def _measure_process() -> Callable[[], int | None]:
+    """Reads the process's resident memory on Linux, which includes what other threads allocate meanwhile.
+
+    None for fewer bytes than the C library may have cached.
+    """
+    CLEAR.write_text("5")  # resets the peak, VmHWM (proc(5), clear_refs)
+    before = proc_bytes(STATUS, "VmRSS")
+
+    def stop() -> int | None:
+        grown = proc_bytes(STATUS, "VmHWM") - before
+        return grown if grown >= HEAP else None
+
+    return stop
 
 
 def proc_bytes(file: Path, name: str) -> int:
@@ -279,20 +255,21 @@ def proc_bytes(file: Path, name: str) -> int:
     raise ValueError(name)
 
 
-def _read(file: Path | None) -> dict[ForwardPass, int]:
+def _read(file: Path | None) -> dict[PassKey, int]:
     """The file's measurements; none of a file that is missing or of another version."""
     with suppress(OSError, ValueError, TypeError):
         if file is not None:
-            return {ForwardPass(*row): int(size) for row, size in json.loads(file.read_text("utf-8"))}
+            said = json.loads(file.read_text("utf-8"))
+            return {(key, kind, height, width, rows): int(size) for (key, kind, height, width, rows), size in said}
     return {}
 
 
-def _write(file: Path, known: dict[ForwardPass, int]) -> None:
+def _write(file: Path, known: dict[PassKey, int]) -> None:
     half = file.with_suffix(".half")
     try:
         half.unlink(missing_ok=True)
         with os.fdopen(create(half), "w", encoding="utf-8") as opened:
-            json.dump([[forward.row, size] for forward, size in known.items()], opened)
+            json.dump([*known.items()], opened)
         half.replace(file)
     except OSError as error:
         log.warning("can't store measured activation memory: measured again at the next start", error=error.strerror)

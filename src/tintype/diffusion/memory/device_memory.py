@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from weakref import WeakValueDictionary
 import structlog
 import torch
 
+from tintype.diffusion.devices import device_type
 from tintype.diffusion.memory.component import (
     ActivationMemory,
     ForwardPass,
@@ -25,7 +25,7 @@ from tintype.diffusion.memory.component import (
     out_of_memory,
     proc_bytes,
 )
-from tintype.diffusion.memory.transfer import CudaTransfer, InPlace, Transfer
+from tintype.diffusion.memory.transfer import CudaTransfer, PlainTransfer, Transfer
 from tintype.errors import NoRoom
 
 log = structlog.get_logger()
@@ -39,20 +39,6 @@ MARGIN, MIN_MARGIN = 0.05, 512 * 2**20
 UNLIMITED = 2**60
 
 
-@dataclass(frozen=True)
-class MemoryReport:
-    """What a memory holds, in bytes."""
-
-    used: int
-    budget: int
-    #: Peak of `used` since the start.
-    peak: int
-    #: Components brought to the device since the start.
-    loads: int
-    #: Name, size and location of each component.
-    components: tuple[tuple[str, int, Location], ...]
-
-
 class DeviceMemory:
     """The components of one device, evicted in LRU order when others need the room.
 
@@ -62,39 +48,53 @@ class DeviceMemory:
 
     def __init__(
         self,
-        budget: int,
+        budget: int = UNLIMITED,
         *,
         host_budget: int = 0,
+        cpu: DeviceMemory | None = None,
         transfer: Transfer | None = None,
         activation: ActivationMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.budget = budget
         self.host_budget = host_budget
+        #: The memory of components that run on the CPU in addition to a GPU; this one where the device is the CPU.
+        self.cpu = cpu or self
         self.activation = activation or ActivationMemory()
-        self.peak = 0
-        self.loads = 0
-        #: Seconds spent on bringing components, and those of them that `Memory.take_load_seconds` has returned.
-        self.seconds = self.taken_seconds = 0.0
+        #: Every component that is still referred to.
+        self.known: WeakValueDictionary[str, LoadedComponent] = WeakValueDictionary()
+        #: Peak of `used`, and components brought to the device, since the start.
+        self.peak = self.loads = 0
+        #: Seconds spent on bringing components, and those of them that `take_load_seconds` has returned.
+        self._seconds = self._taken_seconds = 0.0
         #: Reentrant, and held while components move, which may take minutes: wait for it only to move some.
         self.lock = threading.RLock()
         self._clock = clock
-        self._transfer = transfer or InPlace()
-        #: Every component that is still referred to.
-        self._known: WeakValueDictionary[str, LoadedComponent] = WeakValueDictionary()
+        self._transfer = transfer or Transfer()
         #: Those on the device or in host memory by key, least recently used first.
         self._components: dict[str, LoadedComponent] = {}
         #: Bytes of activation memory reserved for running passes.
         self._reserved = 0
 
-    def component(self, key: str, name: str, size: int, build: Callable[[], Any], itemsize: int = 4) -> LoadedComponent:
+    def component(
+        self,
+        key: str,
+        name: str,
+        size: int,
+        build: Callable[[], Any],
+        itemsize: int = 4,
+        prepare: Callable[[Any], Any] = lambda module: module,
+    ) -> LoadedComponent:
         """The component with this key, created at the first call."""
         with self.lock:
-            return self._known.setdefault(key, LoadedComponent(self, key, name, size, build, itemsize))
+            return self.known.setdefault(key, LoadedComponent(self, key, name, size, build, itemsize, prepare))
 
     @property
     def used(self) -> int:
-        """Bytes of weights on the device and of reserved activation memory."""
+        """Bytes of weights on the device and of reserved activation memory.
+
+        Takes no lock: a worker's heartbeat reads it, also during a load.
+        """
         components = list(self._components.values())  # a copy, as other threads may change it
         return self._reserved + sum(one.size for one in components if one.location is Location.DEVICE)
 
@@ -107,7 +107,7 @@ class DeviceMemory:
 
         A text encoder on the CPU takes none of a GPU's memory.
         """
-        pinned = {one for one in self._known.values() if one.pinned}
+        pinned = {one for one in self.known.values() if one.pinned}
         return activation + sum(one.size for one in pinned | {one for one in components if one.memory is self})
 
     def can_fit(self, component: LoadedComponent) -> bool:
@@ -117,15 +117,14 @@ class DeviceMemory:
             return here or self.budget - self.used + _size(self._evictable(component)) >= component.size
 
     @contextmanager
-    def lease(self, component: LoadedComponent, forward: ForwardPass) -> Iterator[None]:
-        """Hold the component on the device, with activation memory for a pass, while the block runs; raises NoRoom."""
-        reserved = self.activation.expect(forward)
-        self.acquire(component, reserved)
+    def lease(self, forward: ForwardPass) -> Iterator[Any]:
+        """The pass's module on the device, with activation memory reserved, while the block runs; raises NoRoom."""
+        self.acquire(forward.component, forward.activation)
         try:
             with self.activation.measured(forward):
-                yield
+                yield forward.component.module
         finally:
-            self.release(component, reserved)
+            self.release(forward.component, forward.activation)
 
     def acquire(self, component: LoadedComponent, reserved: int = 0) -> None:
         """Bring the component to the device and hold it until `release`; raises NoRoom, changing nothing."""
@@ -157,21 +156,20 @@ class DeviceMemory:
             return bool(unused)
 
     def evict_expired(self, keep_alive: float | None = None) -> None:
-        """Drop what was not used for `keep_alive` seconds; None means each component's own `keep_alive`."""
+        """Drop what was not used for `keep_alive` seconds, on the CPU too; None means each component's own time."""
         with self.lock:
             for one in list(self._components.values()):
                 limit = (one.keep_alive or inf) if keep_alive is None else keep_alive
                 if one.evictable and self._clock() - one.used_at > limit:
                     self._drop(one)
+        if self.cpu is not self:
+            self.cpu.evict_expired(keep_alive)
 
-    def report(self) -> MemoryReport:
-        """What is where; a component that is being moved is where it came from.
-
-        Takes no lock, from any thread: a worker's heartbeat calls it, also during a load.
-        """
-        known = [one for reference in self._known.valuerefs() if (one := reference())]
-        components = tuple((one.name, one.size, one.location) for one in known)
-        return MemoryReport(self.used, self.budget, self.peak, self.loads, components)
+    def take_load_seconds(self) -> float:
+        """Seconds spent on bringing components, to the CPU too, since the last call."""
+        seconds = self._seconds  # read once: another thread may add to it
+        since, self._taken_seconds = seconds - self._taken_seconds, seconds
+        return since if self.cpu is self else since + self.cpu.take_load_seconds()
 
     def _evictable(self, besides: LoadedComponent) -> list[LoadedComponent]:
         """Components that can leave the device for this one, least recently used first."""
@@ -204,13 +202,13 @@ class DeviceMemory:
         component.location = Location.DEVICE
         self._components[component.key] = component
         seconds = self._clock() - began
-        self.activation.just_loaded.add(component.key)
+        component.just_loaded = True
         self.loads += 1
-        self.seconds += seconds
+        self._seconds += seconds
         log.info("loaded", component=component.name, megabytes=component.size >> 20, seconds=round(seconds, 3))
 
     def _load(self, component: LoadedComponent) -> None:
-        module = component.module if component.location is Location.HOST else component.build()
+        module = component.module if component.location is Location.HOST else component.prepare(component.build())
         try:
             component.module = self._transfer.to_device(module)
         except RuntimeError:
@@ -241,39 +239,10 @@ def _size(components: Iterable[LoadedComponent]) -> int:
     return sum(one.size for one in components)
 
 
-@dataclass(frozen=True)
-class Memory:
-    """The memories that a model's components can be in."""
-
-    device: DeviceMemory
-    #: For components that run on the CPU in addition to a GPU; where the device is the CPU, the same one.
-    host: DeviceMemory
-
-    @classmethod
-    def unlimited(cls) -> Memory:
-        """Without a budget: for one model in a process that does nothing else."""
-        only = DeviceMemory(UNLIMITED)
-        return cls(only, only)
-
-    def take_load_seconds(self) -> float:
-        """Seconds spent on bringing components since the last call."""
-        since = 0.0
-        for memory in {self.device, self.host}:
-            seconds = memory.seconds  # read once: another thread may add to it
-            since += seconds - memory.taken_seconds
-            memory.taken_seconds = seconds
-        return since
-
-    def evict_expired(self, keep_alive: float | None = None) -> None:
-        """Drop what was not used for `keep_alive` seconds; None means each component's own `keep_alive`."""
-        for memory in {self.device, self.host}:
-            memory.evict_expired(keep_alive)
-
-
 def open_memory(
     device: torch.device, budget: int | None, measured: Path | None = None, *, set_aside: int = 0, share: float = 1.0
-) -> Memory:
-    """The memories of a worker on this device.
+) -> DeviceMemory:
+    """The memory of a worker on this device.
 
     budget: bytes of the device's memory that it may use; None is what is free, less a margin. measured: the file of
     measured activation memory. set_aside: bytes of the budget for other things than models. share: the part of all
@@ -281,21 +250,25 @@ def open_memory(
     """
     activation = ActivationMemory(meter(device), measured)
     budget = max(0, (available(device, share) if budget is None else budget) - set_aside)
-    if device.type != "cuda":
-        only = DeviceMemory(budget, activation=activation)
-        return Memory(only, only)
-    free = free_on_host()
+    if device.type == "cpu":
+        return DeviceMemory(budget, activation=activation)
+    kind, free = device_type(device), free_on_host()
     # Half for offloaded components, half for those that run on the CPU.
     half = round(share * max(0, free - margin(free))) // 2
-    return Memory(
-        DeviceMemory(budget, host_budget=half, transfer=CudaTransfer(device), activation=activation),
-        DeviceMemory(half, activation=ActivationMemory(meter(torch.device("cpu")))),
-    )
+    cpu = DeviceMemory(half, activation=ActivationMemory(meter(torch.device("cpu"))))
+    # Where the device's memory is main memory, offloaded weights would stay where they are.
+    host = half if kind.discrete else 0
+    transfer = CudaTransfer(device) if kind.pinned else PlainTransfer(device)
+    return DeviceMemory(budget, host_budget=host, cpu=cpu, transfer=transfer, activation=activation)
 
 
 def available(device: torch.device, share: float = 1.0) -> int:
     """Bytes that can be used now: what is free on the device, at most this share of all it has, less a margin."""
-    free, total = torch.cuda.mem_get_info(device) if device.type == "cuda" else (free_on_host(), _total_on_host())
+    free, total = free_on_host(), _total_on_host()
+    kind = device_type(device)
+    if kind.memory:
+        there, total = kind.memory(device)
+        free = there if kind.discrete else min(there, free)
     allowed = min(int(free), int(share * total))
     return max(0, allowed - margin(allowed))
 

@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
+
+from tintype.diffusion.devices import device_type
 
 #: Bytes of each of the two staging buffers: enough to saturate the bus, and little pinned memory.
 BUFFER = 64 * 2**20
 
 
-class Transfer(Protocol):
-    """Moves modules between host memory and a device."""
+class Transfer:
+    """Moves modules between host memory and a device; on the CPU, they run in the memory that they were built in."""
 
     def to_device(self, module: Any) -> Any:
         """The module, on the device."""
+        return module
 
     def to_host(self, module: Any) -> Any:
         """The module, in host memory."""
+        return module
 
     def trim(self) -> None:
-        """Free what the device's allocator has cached."""
+        """Free what the device's allocator has cached; the CPU's returns free memory to the system by itself."""
 
 
-class InPlace:
-    """For the CPU, on which modules run in the memory that they were built in."""
+class PlainTransfer(Transfer):
+    """Copies a module's weights to one GPU and back as torch does, waiting for each tensor."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
 
     def to_device(self, module: Any) -> Any:
+        _replace(module, lambda tensor: tensor.to(self._device))
         return module
 
     def to_host(self, module: Any) -> Any:
+        _replace(module, lambda tensor: tensor.to("cpu"))
         return module
 
     def trim(self) -> None:
-        """Nothing: the allocator returns free memory to the system."""
+        device_type(self._device).empty_cache()
 
 
-class CudaTransfer:
+class CudaTransfer(Transfer):
     """Copies a module's weights to one GPU and back; weights never change, so each copy stays valid."""
 
     def __init__(self, device: torch.device) -> None:
@@ -45,8 +54,7 @@ class CudaTransfer:
 
     def to_device(self, module: Any) -> Any:
         """Pinned tensors are copied directly, memory-mapped ones through the staging buffers."""
-        staging = Staging(self._device)
-        _replace(module, staging.send)
+        _replace(module, _Staging(self._device).send)
         torch.cuda.current_stream(self._device).synchronize()
         return module
 
@@ -60,7 +68,7 @@ class CudaTransfer:
         torch.cuda.empty_cache()
 
 
-class Staging:
+class _Staging:
     """Two pinned buffers, alternating: while one is copied to the GPU, the next chunk is read from its file."""
 
     def __init__(self, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""What samplers are made of: their properties, questions to the model, moves that all share, an image's own noise.
+"""What samplers are made of: questions to the model, moves that all share, an image's own noise; and running one.
 
 Symbols, here and in the samplers: x the latent; s this step's sigma and t the next one; d the denoised latent at
 (x, s); g = (x - d) / s, which is dx/dsigma in every parameterization; z fresh noise; space the parameterization.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pkgutil import resolve_name
 
 import torch
 
+from tintype.diffusion.devices import device_type
 from tintype.diffusion.image_state import Answer, Ask, Sampler
 from tintype.diffusion.schedules import SCHEDULES, Parameterization
+from tintype.samplers import SCHEDULES as SCHEDULE_SPECS
+from tintype.samplers import SamplerSpec  # other packages import it from here
 
 #: Each call gives a fresh standard normal of the latents' shape, on their device.
 Noise = Callable[[], torch.Tensor]
@@ -21,54 +24,42 @@ Noise = Callable[[], torch.Tensor]
 Run = Callable[[torch.Tensor, Sequence[float], Parameterization, Noise], Sampler]
 #: Of the data in the trial run that counts evaluations: narrow, as data are given a prompt.
 VARIANCE = 0.1
-#: Max steps of a schedule that a low strength cuts short: lower strengths begin where this one does.
-MAX_STEPS = 10_000
 
 
-@dataclass(frozen=True)
-class SamplerSpec:
-    """A sampler and its properties."""
+def start(
+    spec: SamplerSpec, x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, noise: Noise
+) -> Sampler:
+    """Run the sampler; on a schedule without steps it returns x."""
+    if len(sigmas) > 1:
+        x = yield from generator(spec)(x, sigmas, space, noise)
+    return x
 
-    run: Run
-    #: The power of the step size with which its error falls, once it has its history.
-    order: int = 1
-    #: Model evaluations per step, at most as many as sigmas above 0 are left; None if adaptive.
-    evaluations: int | None = 1
-    #: Whether it uses the unconditional prediction, even without guidance.
-    needs_unconditional: bool = False
-    #: Whether it runs the schedule of one more step, without that schedule's last sigma above 0.
-    drops_penultimate: bool = False
-    #: Multiplies the guidance.
-    guidance_factor: float = 1.0
-    #: With fewer steps it returns its initial noise.
-    min_steps: int = 1
 
-    def start(self, x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, noise: Noise) -> Sampler:
-        """Run the sampler; on a schedule without steps it returns x."""
-        if len(sigmas) > 1:
-            x = yield from self.run(x, sigmas, space, noise)
-        return x
+def generator(spec: SamplerSpec) -> Run:
+    """The function that the row names, or that another package gave."""
+    found: Run = resolve_name(f"{__package__}.{spec.run}") if isinstance(spec.run, str) else spec.run
+    return found
 
-    def count(self, sigmas: Sequence[float], space: Parameterization) -> int:
-        """Model evaluations on this schedule; of an adaptive sampler an estimate."""
-        if self.evaluations is None:
-            return self._trial(sigmas, space)
-        return sum(min(self.evaluations, left) for left in range(1, len(sigmas)))
 
-    def _trial(self, sigmas: Sequence[float], space: Parameterization) -> int:
-        """How many it makes on a latent of one element, with data normally distributed around 0."""
-        x = torch.full((1, 1, 1, 1), sigmas[0])
-        sampler = self.start(x, sigmas, space, lambda: torch.ones_like(x))
-        evaluations = 0
-        try:
-            ask = next(sampler)
-            while True:
-                evaluations += 1
-                alpha = space.alpha(ask.level)
-                d = alpha * VARIANCE / (alpha**2 * VARIANCE + ask.level**2) * ask.x
-                ask = sampler.send(Answer(d, d))
-        except StopIteration:
-            return evaluations
+def count(spec: SamplerSpec, sigmas: Sequence[float], space: Parameterization) -> int:
+    """Model evaluations on this schedule; of an adaptive sampler an estimate."""
+    return spec.count(len(sigmas) - 1) if spec.evaluations else _trial(spec, sigmas, space)
+
+
+def _trial(spec: SamplerSpec, sigmas: Sequence[float], space: Parameterization) -> int:
+    """How many it makes on a latent of one element, with data normally distributed around 0."""
+    x = torch.full((1, 1, 1, 1), sigmas[0])
+    sampler = start(spec, x, sigmas, space, lambda: torch.ones_like(x))
+    evaluations = 0
+    try:
+        ask = next(sampler)
+        while True:
+            evaluations += 1
+            alpha = space.alpha(ask.level)
+            d = alpha * VARIANCE / (alpha**2 * VARIANCE + ask.level**2) * ask.x
+            ask = sampler.send(Answer(d, d))
+    except StopIteration:
+        return evaluations
 
 
 def plan(spec: SamplerSpec, schedule: str, steps: int, strength: float, space: Parameterization) -> list[float]:
@@ -78,7 +69,7 @@ def plan(spec: SamplerSpec, schedule: str, steps: int, strength: float, space: P
     """
     if strength <= 0:
         return [0.0]
-    total = steps if strength >= 1 else int(min(steps / strength, max(steps, MAX_STEPS)))
+    total = steps if strength >= 1 else int(min(steps / strength, max(steps, SCHEDULE_SPECS[schedule].max_steps)))
     sigmas = SCHEDULES[schedule](total + spec.drops_penultimate, space)
     if spec.drops_penultimate:
         del sigmas[-2]
@@ -89,7 +80,7 @@ def noise_stream(seed: int, shape: Sequence[int], device: torch.device) -> Noise
     """Float32 noise from a generator of its own on the CPU, so that a seed means the same image on every device."""
     generator = torch.Generator().manual_seed(seed)
     # Copies from pinned memory are asynchronous.
-    pinned = device.type == "cuda"
+    pinned = device_type(device).pinned
     return lambda: torch.randn(shape, generator=generator, pin_memory=pinned).to(device, non_blocking=pinned)
 
 

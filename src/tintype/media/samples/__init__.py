@@ -11,6 +11,7 @@ from tintype.media.samples.canvas import Canvas
 
 DRAWINGS: dict[str, Callable[[], Canvas]] = {
     "/sd-img2img-input.jpeg": landscape.draw,
+    "/sd-inpainting-mask.jpeg": landscape.mask,
     "/sd3-img2img-ip.jpg": portrait.draw,
     "/sd3-turbo-i2i-input.jpg": subject.draw,
 }

@@ -21,6 +21,14 @@ def draw() -> Canvas:
     return canvas
 
 
+def mask() -> Canvas:
+    """White where inpainting repaints it: its middle, from the river up into the sky."""
+    canvas = Canvas(512)
+    canvas.box(-1, -1, 101, 101, "#000000")
+    canvas.oval(52, 50, 27, 33, "#ffffff")
+    return canvas
+
+
 def _sky(canvas: Canvas) -> None:
     canvas.gradient(0, 34, "#4f86c6", "#f3c99b")
     canvas.gradient(34, 60, "#f3c99b", "#fbe3b4")

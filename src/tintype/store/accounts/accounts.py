@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Unpack
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import (
@@ -22,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 
+from tintype.catalog.limits import KeyLimits
 from tintype.errors import BadRequest, NotFound, Unauthorized
 from tintype.settings.groups import Safety
 from tintype.store.accounts.key_cache import CHANGES, FoundKey, KeyCache
@@ -30,13 +31,13 @@ from tintype.store.accounts.keys import (
     KEY_COLUMNS,
     SECRET,
     Key,
-    KeyLimits,
     check,
     digest,
     draw,
     hint,
     is_test,
 )
+from tintype.store.accounts.options import Options
 from tintype.store.billing import ledger
 from tintype.store.billing.ledger import dollars, shown
 from tintype.store.db.audit import record
@@ -48,6 +49,8 @@ from tintype.store.db.tables import accounts, api_keys, counters
 VERSION = select(func.coalesce(func.max(counters.c.value), 0.0)).where(counters.c.key == CHANGES).scalar_subquery()
 #: The oldest account first.
 AGE = (accounts.c.created_at, accounts.c.id)
+#: Of a text that is no key, and never was one.
+UNKNOWN = "This API key is unknown to this server"
 #: Fewer characters than this name no key: `SG_` begins them all.
 SHORTEST_PREFIX = 4
 
@@ -84,11 +87,12 @@ REMAINING = select(remaining(bindparam("whose", type_=accounts.c.id.type)))
 
 
 class Accounts:
-    """Accounts and their money. `keys` has their API keys."""
+    """Accounts and their money. `keys` has their API keys, `options` what clients set for these."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self.keys = Keys(db)
+        self.options = Options(db)
 
     def create(self, name: str, credits_micro: int) -> Account:
         """A new account with this balance in micro-dollars."""
@@ -178,12 +182,14 @@ class Keys:
         secret: str | None = None,
         test: bool = False,
         operator: bool = False,
-        **limits: Unpack[KeyLimits],
+        safety: Safety | None = None,
+        **limits: int | None,
     ) -> tuple[Key, str]:
         """A new key and its secret, which can't be read again.
 
         models: slugs it may run, None for all. expires_in: seconds. secret: drawn unless given. test: draw a test
         key's; the key's account is then the account's one for test keys. operator: it controls the whole server.
+        safety: how strict the safety filter is, None for the server's default. limits: attributes of `KeyLimits`.
         Raises NotFound for the account; BadRequest when the given secret has the wrong format or is a key already, or
         a test key is to be an operator's.
         """
@@ -199,9 +205,10 @@ class Keys:
                 "models": None if models is None else [*models],
                 "read_only": read_only,
                 "operator": operator,
+                "safety": safety,
                 "expires_at": None if expires_in is None else read_clock(tx) + expires_in,
             }
-            return insert_key(tx, account_id, secret, {**asked, **limits}), secret
+            return insert_key(tx, account_id, secret, asked | asdict(KeyLimits(**limits))), secret
 
     def list(self) -> tuple[Key, ...]:
         """All keys, the oldest first, revoked and expired ones included."""
@@ -225,6 +232,19 @@ class Keys:
             record(tx, "key.safety", key.id, key.account_id, **_about(key), safety=safety or "server's")
             return key
 
+    def set_limits(self, which: str, **limits: int | None) -> Key:
+        """Set some of the limits of a key, named as for `revoke`: attributes of `KeyLimits`, None for none of its own.
+
+        What it has spent or submitted stays counted.
+        """
+        with self._db.write() as tx:
+            after(tx, self.cache.forget)
+            key = _change(tx, _meant(tx, which).id, **limits)
+            own = key.limits
+            changed: dict[str, Any] = {name: "none" if own[name] is None else own[name] for name in limits}
+            record(tx, "key.update", key.id, key.account_id, **_about(key), **changed)
+            return key
+
     def rotate(self, which: str, overlap: float) -> tuple[Key, str]:
         """Give the key, named as for `revoke`, a new secret; the one before works for `overlap` more seconds.
 
@@ -238,18 +258,26 @@ class Keys:
         """The key in force with this secret, without a statement; None where `authenticate` must ask the database."""
         return self.cache.get(digest(secret)) if SECRET.fullmatch(secret) else None
 
+    def left_of_cap(self, key: Key) -> int | None:
+        """Micro-dollars that a key may still spend or hold; None where it has no cap. Read now, where it has one."""
+        if key.spend_cap is None:
+            return None
+        with self._db.read() as view:
+            row = view.execute(select(api_keys.c.spend_cap, api_keys.c.spent).where(api_keys.c.id == key.id)).one()
+        return None if row.spend_cap is None else max(0, row.spend_cap - row.spent)
+
     def authenticate(self, secret: str) -> Key:
         """The key in force with this secret; raises Unauthorized, which says so where it is a key no longer in force.
 
         A text of another format is not looked up.
         """
         if not SECRET.fullmatch(secret):
-            raise Unauthorized
+            raise Unauthorized(UNKNOWN)
         began, found = self.cache.now(), select(api_keys, now().label("moment"), VERSION.label("version"))
         with self._db.read() as view:
             row = view.execute(found.where(_has(secret))).one_or_none()
         if row is None:
-            raise Unauthorized
+            raise Unauthorized(UNKNOWN)
         key, replaced = Key.of(row), row.digest != digest(secret)
         self.cache.put(digest(secret), FoundKey(key, replaced, row.moment, row.version), began)
         if row.revoked_at is not None:
@@ -318,10 +346,8 @@ def _about(key: Key) -> dict[str, Any]:
 def _rights(key: Key) -> dict[str, Any]:
     """Its permissions and limits, where they differ from the default."""
     marks = {name: True for name in ("read_only", "test", "operator") if getattr(key, name)}
-    limits = {name: getattr(key, name) for name in ("expires_at", *KeyLimits.__annotations__)}
     models = None if key.models is None else [*key.models]
-    cap = None if key.spend_cap is None else dollars(key.spend_cap)
-    return {**marks, **limits, "models": models, "spend_cap": cap}
+    return {**marks, "expires_at": key.expires_at, "safety": key.safety, "models": models, **key.limits}
 
 
 def _change(tx: Connection, id: str, **values: Any) -> Key:
@@ -356,11 +382,13 @@ def _keys(view: Connection) -> tuple[Key, ...]:
 
 
 def _meant(tx: Connection, which: str) -> Key:
-    shown = which if len(which) <= HINT else f"{which[:HINT]}…"
+    whole = len(which) <= HINT
+    shown = which if whole else f"{which[:HINT]}…"
     owner = tx.scalar(select(api_keys.c.id).where(_has(which)))
     meant = [key for key in _keys(tx) if key.revoked_at is None and (key.id == owner or _is_meant(key, which))]
     if not meant:
-        raise NotFound(f"No API key {shown} is in force")
+        kept = "" if whole else f"; of a key only its first {HINT} characters are kept: name it by those or by its id"
+        raise NotFound(f"No API key {shown} is in force{kept}")
     if len(meant) > 1:
         raise BadRequest(f"{shown} begins several API keys: name one by its id")
     return meant[0]

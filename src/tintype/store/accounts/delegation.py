@@ -7,21 +7,20 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, select
 
+from tintype.catalog.limits import LIMITS, SHARED_LIMITS
 from tintype.errors import BadRequest, Forbidden, NotFound, TooManyRequests, Unauthorized
 from tintype.store.accounts.accounts import insert_key, renew_secret, revoke_key
-from tintype.store.accounts.keys import KEY_COLUMNS, SHARED_LIMITS, Ceilings, Key, draw
+from tintype.store.accounts.keys import KEY_COLUMNS, Ceilings, Key, draw
 from tintype.store.db.database import Database, after, now, read_clock
 from tintype.store.db.tables import accounts, api_keys, requests
 
 k = api_keys.c
 
 #: What a new key inherits from the key that makes it, where nothing is said.
-INHERITED = ("models", "max_pixels", "expires_at", "safety")
+INHERITED = ("models", "expires_at", "safety", *(name for name, limit in LIMITS.items() if limit.scope == "request"))
 DAY = 86_400.0
 #: Seconds for which a key that a key made is shown after it has stopped working.
 SHOWN = 7 * DAY
-#: Limits of a key that a second key would multiply, and the words for them.
-MULTIPLIED = {"spend_cap": "a spend cap", **SHARED_LIMITS}
 
 
 class KeyDelegation:
@@ -156,7 +155,8 @@ def _family(caller: Key) -> ColumnElement[bool]:
 
 def multiplied_limits(key: Key) -> list[str]:
     """Those of its limits, in words, for which it manages no key but itself."""
-    return [words for name, words in MULTIPLIED.items() if getattr(key, name) is not None]
+    multiplied = (limit for limit in LIMITS.values() if limit.scope != "request")
+    return [limit.own for limit in multiplied if getattr(key, limit.name) is not None]
 
 
 def privilege_escalation(key: Key, over: Key, ceilings: Ceilings) -> Iterator[str]:
@@ -168,8 +168,10 @@ def privilege_escalation(key: Key, over: Key, ceilings: Ceilings) -> Iterator[st
         yield "it is no test key"
     if over.models is not None and (key.models is None or not {*key.models} <= {*over.models}):
         yield f"its models are not among {', '.join(over.models)}"
-    if over.max_pixels is not None and (key.max_pixels is None or key.max_pixels > over.max_pixels):
-        yield f"its max_pixels are not {over.max_pixels} or fewer"
+    for name, limit in LIMITS.items():
+        own, theirs = getattr(key, name), getattr(over, name)
+        if limit.scope == "request" and theirs is not None and (own is None or own > theirs):
+            yield f"its {name} are not {theirs} or fewer"
     if over.expires_at is not None and (key.expires_at is None or key.expires_at > over.expires_at):
         yield "it works for longer"
     # Where the two differ, only the strictest is safe: the server's default, None, isn't known here.
@@ -178,6 +180,6 @@ def privilege_escalation(key: Key, over: Key, ceilings: Ceilings) -> Iterator[st
     if key.operator and not over.operator:
         yield "it is an operator's"
     for name in SHARED_LIMITS:
-        own, limit = getattr(key, name), getattr(ceilings, name)
-        if own is not None and limit and own > limit:
-            yield f"its {name} is above this server's {limit}"
+        own, ceiling = getattr(key, name), getattr(ceilings, name)
+        if own is not None and ceiling and own > ceiling:
+            yield f"its {name} is above this server's {ceiling}"

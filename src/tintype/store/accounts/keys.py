@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from sqlalchemy import Row
 
+from tintype.catalog.limits import LIMITS, KeyLimits, Limit
 from tintype.errors import BadRequest
 from tintype.settings.groups import Safety
+from tintype.store.billing.ledger import dollars, micro
+from tintype.store.db.records import utc_day
 from tintype.store.db.tables import api_keys
 
 #: Characters of the secret that are stored, so that people can tell their keys apart.
@@ -24,26 +28,6 @@ TEST = "test"
 #: As answers say it: whose requests are paid and run by workers, and whose are free and run by the fake worker.
 Mode = Literal["live", "test"]
 KeyState = Literal["in force", "revoked", "expired"]
-
-
-class KeyLimits(TypedDict, total=False):
-    """What a key can be limited to; the attributes of `Key` say what each means."""
-
-    spend_cap: int | None
-    max_pixels: int | None
-    rpm: int | None
-    concurrency: int | None
-    max_queued: int | None
-    safety: Safety | None
-
-
-#: Limits that the keys of an account share, by the server's `Ceilings`, unless an operator gave a key a number of its
-#: own; with the words for such a number.
-SHARED_LIMITS = {
-    "rpm": "a number of requests per minute of its own",
-    "concurrency": "a number of concurrent requests of its own",
-    "max_queued": "a number of concurrent images of its own",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +60,8 @@ MAX_TTL, OVERLAP, MAX_OVERLAP = 100 * 365 * 86_400, 86_400, 30 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """An API key without its secret, which is stored nowhere."""
+class Key(KeyLimits):
+    """An API key without its secret, which is stored nowhere; with its own limits."""
 
     id: str
     account_id: str
@@ -92,17 +76,15 @@ class Key:
     revoked_at: float | None
     #: Until when the secret before the last rotation works.
     old_until: float | None = None
-    #: Micro-dollars: the maximum that it may spend, and what it has spent or holds; a cached key's is seconds old.
-    spend_cap: int | None = None
+    #: Micro-dollars that it has spent or holds; a cached key's are seconds old.
     spent: int = 0
-    #: Pixels of all images of one request together.
-    max_pixels: int | None = None
-    #: Its own limits, None for the server's: requests per minute, concurrent requests, images that have not ended.
-    rpm: int | None = None
-    concurrency: int | None = None
-    max_queued: int | None = None
     #: What is done about content that the safety filter finds; None for the server's `safety`. Stricter or laxer.
     safety: Safety | None = None
+    #: The UTC day of its last request, from 1970-01-01; micro-dollars that this day's requests cost or hold, and their
+    #: number.
+    daily_used_on: int = 0
+    daily_spend_used: int = 0
+    daily_requests_used: int = 0
     #: Whether its requests are free, and run on test mode's fake worker.
     test: bool = False
     #: Whether it may see the whole server's state, pause its queue and drain its workers.
@@ -113,7 +95,7 @@ class Key:
     @classmethod
     def of(cls, row: Row[Any]) -> Key:
         """The key of a row that has KEY_COLUMNS."""
-        own = {name: row._mapping[name] for name in cls.__annotations__}
+        own = {column.name: row._mapping[column.name] for column in KEY_COLUMNS}
         return cls(**own | {"models": None if row.models is None else tuple(row.models)})
 
     @property
@@ -144,8 +126,23 @@ class Key:
             return "revoked"
         return "expired" if self.expires_at is not None and self.expires_at <= moment else "in force"
 
+    def used(self, limit: Limit, moment: float) -> int:
+        """What counts against one of its limits at this moment, in unix seconds."""
+        return 0 if limit.daily and self.daily_used_on != utc_day(moment) else getattr(self, limit.used)
 
-KEY_COLUMNS = [column for column in api_keys.c if column.name in Key.__annotations__]
+    @property
+    def limits(self) -> dict[str, float | None]:
+        """All limits by name, as they are set: money in dollars; None for none of its own."""
+        own = {name: getattr(self, name) for name in LIMITS}
+        return {name: dollars(one) if one is not None and LIMITS[name].money else one for name, one in own.items()}
+
+
+KEY_COLUMNS = [api_keys.c[one.name] for one in fields(Key)]
+
+
+def stored_limits(limits: Mapping[str, Any]) -> dict[str, int | None]:
+    """Limits as they are set → as they are stored: money in micro-dollars."""
+    return {name: one if one is None or not LIMITS[name].money else micro(one) for name, one in limits.items()}
 
 
 def draw(*, test: bool = False) -> str:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Connection,
     Double,
     FromClause,
+    Integer,
     Row,
     bindparam,
     case,
@@ -25,35 +26,71 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    or_,
     select,
     update,
 )
 
+from tintype.catalog.limits import LIMITS
 from tintype.catalog.spec import ModelSpec, Tariff
 from tintype.errors import OutOfCredits, SpendCapReached
 from tintype.settings.values import Price
 from tintype.store.db.conditions import UNENDED
 from tintype.store.db.database import now
-from tintype.store.db.records import Entry, Request, Status
+from tintype.store.db.records import Entry, Request, Status, utc_day
+from tintype.store.db.statements import Statement
 from tintype.store.db.tables import ENDS, accounts, api_keys, ledger, requests, unended
 
 MICRO = 1_000_000
 
 # Built once: building a statement takes longer than running it.
+#: The UTC day, from 1970-01-01.
+TODAY: BindParameter[int] = bindparam("today", type_=Integer())
+LESS: BindParameter[int] = bindparam("less", type_=BigInteger())
 #: Of an account, an API key, the ledger: what `_post` changes.
-IN_ACCOUNT = (
+IN_ACCOUNT = Statement(
     update(accounts)
     .where(accounts.c.id == bindparam("own"))
     .values(balance=accounts.c.balance + bindparam("paid"), held=accounts.c.held + bindparam("set_aside"))
 )
-IN_KEY = update(api_keys).where(api_keys.c.id == bindparam("own")).values(spent=api_keys.c.spent + bindparam("more"))
+#: LESS is what its request cost less than was held: the day on which that was submitted has it again, if the key has
+#: had no request on a later one.
+IN_KEY = Statement(
+    update(api_keys)
+    .where(api_keys.c.id == bindparam("own"))
+    .values(
+        spent=api_keys.c.spent - LESS,
+        daily_spend_used=case(
+            (api_keys.c.daily_used_on != bindparam("day", type_=Integer()), api_keys.c.daily_spend_used),
+            # Where a process of a version before 0024 submitted it, it was not counted.
+            (api_keys.c.daily_spend_used < LESS, 0),
+            else_=api_keys.c.daily_spend_used - LESS,
+        ),
+    )
+)
 #: Without the id that the row is given.
-IN_LEDGER = insert(ledger).values(created_at=now()).inline()
+IN_LEDGER = Statement(insert(ledger).values(created_at=now()).inline())
+
+
+#: Whether a request of the day after was faster: one that was submitted before midnight, and waited for the key's row,
+#: begins no day again. A day further ahead is that of a clock that was set back.
+_OVERTAKEN = api_keys.c.daily_used_on == TODAY + 1
+
+
+def used_today(column: Column[int]) -> ColumnElement[int]:
+    """What a key has used of a limit per day, before its next request."""
+    return case((or_(api_keys.c.daily_used_on == TODAY, _OVERTAKEN), column), else_=0)
+
 
 #: A request's price, and what holding it adds to the sums of its key and its account, in statements that change more of
 #: those rows (`queue/submit.py`).
 PRICE: BindParameter[int] = bindparam("hold_price", type_=BigInteger())
-HELD_BY_KEY = {"spent": api_keys.c.spent + PRICE}
+HELD_BY_KEY = {
+    "spent": api_keys.c.spent + PRICE,
+    "daily_used_on": case((_OVERTAKEN, api_keys.c.daily_used_on), else_=TODAY),
+    "daily_spend_used": used_today(api_keys.c.daily_spend_used) + PRICE,
+    "daily_requests_used": used_today(api_keys.c.daily_requests_used) + 1,
+}
 HELD_BY_ACCOUNT = {"held": accounts.c.held + PRICE}
 
 #: The model's work in seconds, and what it costs in micro-dollars by a rate: not a whole number.
@@ -102,22 +139,23 @@ def give(tx: Connection, account_id: str, amount: int, note: str | None = None) 
         _post(tx, Entry.GRANT if amount > 0 else Entry.ADJUST, account_id, balance=amount, note=note)
 
 
-def hold(tx: Connection, request: Request, key: Row[Any], account: Row[Any]) -> None:
-    """Set aside what a new request may cost; raises OutOfCredits, SpendCapReached.
+def hold(tx: Connection, request: Request) -> None:
+    """Set aside what a new request may cost, together with HELD_BY_KEY and HELD_BY_ACCOUNT."""
+    if price := request.billing.price:  # a free request has no rows
+        about = {"account_id": request.account_id, "key_id": request.key_id, "request_id": request.id}
+        IN_LEDGER.later(tx, {**about, "kind": Entry.HOLD, "balance": 0, "held": price, "note": None})
 
-    key, account: their rows, to which HELD_BY_KEY and HELD_BY_ACCOUNT have been added.
-    """
+
+def check_hold(request: Request, key: Row[Any], account: Row[Any]) -> None:
+    """Check the rows of its key and account after that; raises OutOfCredits, SpendCapReached."""
     price, available = request.billing.price, account.balance - account.held
     if available < 0:
         words = f"The balance available is {shown(available + price)}, but this request needs {shown(price)}"
         raise OutOfCredits(words)
     if key.spend_cap is not None and key.spent > key.spend_cap:
         left = shown(max(0, key.spend_cap - key.spent + price))
-        words = f"This API key may spend {shown(key.spend_cap)}, of which {left} is left"
+        words = f"{LIMITS['spend_cap'].refuses(shown(key.spend_cap))}, of which {left} is left"
         raise SpendCapReached(f"{words}, but this request needs {shown(price)}")
-    if price:  # a free request has no rows
-        about = {"account_id": request.account_id, "key_id": request.key_id, "request_id": request.id}
-        tx.execute(IN_LEDGER, {**about, "kind": Entry.HOLD, "balance": 0, "held": price, "note": None})
 
 
 def settle(tx: Connection, request: Request) -> None:
@@ -194,11 +232,12 @@ def _post(
         if not whose.billing.price:
             return
         account_id, key_id, request_id = whose.account_id, whose.key_id, whose.id
-        if spent := held - balance:
-            tx.execute(IN_KEY, {"own": key_id, "more": spent})
+        if less := balance - held:
+            day = utc_day(whose.timing.submitted_at)
+            IN_KEY.later(tx, {"own": key_id, "less": less, "day": day})
     own = {"account_id": account_id, "key_id": key_id, "request_id": request_id}
-    tx.execute(IN_LEDGER, {**own, "kind": kind, "balance": balance, "held": held, "note": note})
-    tx.execute(IN_ACCOUNT, {"own": account_id, "paid": balance, "set_aside": held})
+    IN_LEDGER.later(tx, {**own, "kind": kind, "balance": balance, "held": held, "note": note})
+    IN_ACCOUNT.later(tx, {"own": account_id, "paid": balance, "set_aside": held})
 
 
 def dollars(micro: int) -> float:

@@ -32,6 +32,7 @@ ActName = Literal[
     "key.revoke",
     "key.rotate",
     "key.safety",
+    "key.update",
     "model.warm",
     "queue.pause",
     "queue.resume",

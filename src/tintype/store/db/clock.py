@@ -1,9 +1,9 @@
 """What a clock that was set back leaves in the future: moments that would block requests until the clock reaches them.
 
 Causes: a machine restored or resumed, a step of NTP, a standby with another clock. Moments that could honestly lie
-where they do stay as they are; what only keeps something for longer (records, files, logs) does too. Token buckets
-(`queue/submit.py`), daily limits of keys (`accounts/delegation.py`) and the autoscaler's lease (`ops/autoscaler.py`)
-are bounded where they are read.
+where they do stay as they are; what only keeps something for longer (records, files, logs) does too. Token buckets and
+limits per day (`queue/submit.py`), new keys per day (`accounts/delegation.py`) and the autoscaler's lease
+(`ops/autoscaler.py`) are bounded where they are read.
 """
 
 from __future__ import annotations

@@ -7,10 +7,11 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from prometheus_client import Histogram
 from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, select
@@ -24,16 +25,31 @@ from tintype import __version__
 from tintype.errors import BadRequest, StoreUnavailable
 from tintype.private import create, make_folder
 from tintype.store.db.outages import Outages
-from tintype.store.db.writers import Group, Kind, Writers
+from tintype.store.db.statements import LATER, Statement, execute, execute_waiting
+from tintype.store.db.writers import Change, Group, Kind, Writers
 from tintype.telemetry.metrics import Transactions
 
 if TYPE_CHECKING:
     from tintype.store.db.postgres import Notifications
 
+T = TypeVar("T")
+
 #: Seconds for which a writer queues for SQLite's lock at most, and between two attempts.
 MAX_QUEUE_WAIT, RETRY = 0.25, 0.001
 #: Characters that no UTF-8 or no database takes; JSON can express both: `"\u0000"`, `"\ud800"`.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class Opening(NamedTuple):
+    """How a transaction begins: it reads, writes under the lock, or notes without waiting for the disk."""
+
+    way: Way
+    #: On Postgres, whether its statements have no timeout.
+    no_timeout: bool = False
+
+
+Way = Literal["read", "write", "note"]
+READ, NOTE = Opening("read"), Opening("note")
 
 
 class Database:
@@ -60,16 +76,16 @@ class Database:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             self._engine = _sqlite_engine(parsed, timeout, **common)
+            self._open = partial(_open_sqlite, Path(parsed.database or "").parent)
         else:
-            from tintype.store.db.postgres import postgres_engine  # noqa: PLC0415 - an extra that SQLite doesn't need
+            from tintype.store.db import postgres  # noqa: PLC0415 - an extra that SQLite doesn't need
 
             name = f"tintype {process} {__version__}"
-            self._engine = postgres_engine(parsed, timeout, idle_timeout, name, **common)
-        event.listen(self._engine, "before_cursor_execute", _reject_invalid_text)
+            self._engine = postgres.postgres_engine(parsed, timeout, name, **common)
+            self._open = partial(postgres.open_transaction, timeout=timeout, idle_timeout=idle_timeout)
+        event.listen(self._engine, "before_cursor_execute", _reject_invalid_text, retval=True)
         #: Histograms of how long this process's transactions wait and take.
         self.times = Transactions()
-        self._noting = self._engine.execution_options(way="note")
-        self._writing = self._engine.execution_options(way="write")
         self._writers = Writers(self._begin_group, timeout, self.times)
         self._outages = Outages(quiet=quiet)
         self._ahead = 0.0
@@ -79,12 +95,20 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection with one snapshot of the database; raises StoreUnavailable."""
-        with self._outages.watched(), self._begun(self._engine) as view, self.times.read.time():
+        with self._outages.watched(), self._begun(READ) as view, self.times.read.time():
             yield view
-            # At a rollback, which else ends it, psycopg forgets what it has prepared. Where the commit fails, what was
-            # read is read, and the rollback finds the connection broken.
-            with suppress(view.engine.dialect.loaded_dbapi.Error):
-                view.connection.commit()
+
+    def ask(self, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
+        """The rows of one statement that only reads: it is its own snapshot, so no transaction is begun for it.
+
+        Raises StoreUnavailable.
+        """
+        with self._outages.watched(), self.times.read.time():
+            return _retried(partial(self._ask, statement, values))
+
+    def _ask(self, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
+        with self._engine.connect() as connection:
+            return statement.all(connection, values)
 
     @contextmanager
     def write(self, *, no_timeout: bool = False) -> Iterator[Connection]:
@@ -104,6 +128,33 @@ class Database:
         for callback in callbacks:
             callback()
 
+    def write_each(self, works: Sequence[Callable[[Connection], T]]) -> list[T | BaseException]:
+        """Several changes, each as `write()` has it, committed together: what each returned, or was undone by.
+
+        Callbacks given to `after` run once, however many of them are equal.
+        """
+        changes = [Change(work) for work in works]
+        self._writers.change_each(Kind(), self.times.write, changes)
+        self.last_change = object()
+        outcomes = [self._told(one.outcome) for one in changes]
+        kept = [one for one, outcome in zip(changes, outcomes, strict=True) if not isinstance(outcome, BaseException)]
+        for callback in dict.fromkeys(callback for one in kept for callback in one.callbacks):
+            callback()
+        return outcomes
+
+    def _told(self, outcome: Any) -> Any:
+        """A change's outcome as `write()` would return or raise it."""
+        try:
+            with self._outages.watched(changes=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome  # noqa: TRY301 - as it was raised
+        except BaseException as error:  # noqa: BLE001 - its caller's
+            return error
+        else:
+            return outcome
+        finally:
+            del outcome  # its traceback refers to this frame
+
     @contextmanager
     def note(self) -> Iterator[Connection]:
         """A change that is made again soon, as heartbeats are: it doesn't wait for the disk.
@@ -112,8 +163,9 @@ class Database:
         lock: it must lock rows that it reads in order to change them. Raises StoreUnavailable.
         """
         if self.kind == "postgresql":
-            with self._outages.watched(), self._begun(self._noting) as tx, self.times.note.time():
+            with self._outages.watched(), self._begun(NOTE) as tx, self.times.note.time():
                 yield tx
+                execute_waiting(tx)
                 tx.commit()
         else:
             noted = self._writers.change(Kind(durable=False), self.times.note, [])
@@ -122,28 +174,26 @@ class Database:
         self.last_change = object()
 
     def _begin_group(self, group: Group) -> Connection:
-        engine = self._writing if group.kind.durable else self._noting
-        return self._begun(engine, self.times.lock, group=group, no_timeout=group.kind.alone)
+        way: Way = "write" if group.kind.durable else "note"
+        tx = self._begun(Opening(way, no_timeout=group.kind.alone), self.times.lock)
+        tx.info["group"] = group
+        return tx
 
-    def _begun(self, engine: Engine, lock: Histogram | None = None, **options: object) -> Connection:
+    def _begun(self, opening: Opening, lock: Histogram | None = None) -> Connection:
         """A connection with a transaction; what it isn't told to commit is rolled back when it is closed.
 
         lock: observes the wait for the lock, where it begins with that.
         """
-        try:
-            return self._begin(engine, lock, options)
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
-        # The database has closed a connection of the pool: a fresh one, so that its restart costs no request.
-        return self._begin(engine, lock, options)
+        return _retried(partial(self._begin, opening, lock))
 
-    def _begin(self, engine: Engine, lock: Histogram | None, options: dict[str, object]) -> Connection:
+    def _begin(self, opening: Opening, lock: Histogram | None) -> Connection:
         with self.times.connection.time():
-            connection = engine.connect()
+            connection = self._engine.connect()
         try:
+            connection.begin()
+            connection.info.update({"group": None, LATER: []})
             with lock.time() if lock else nullcontext():
-                connection.execution_options(**options).begin()
+                self._open(connection, opening)
         except BaseException:
             connection.close()
             raise
@@ -169,7 +219,7 @@ class Database:
         """PostgreSQL's notifications of some channels, on a connection of its own; raises StoreUnavailable."""
         from tintype.store.db.postgres import listening  # noqa: PLC0415 - as above
 
-        with self._outages.watched(), listening(self._begun(self._engine), channels) as notifications:
+        with self._outages.watched(), listening(self._begun(READ), channels) as notifications:
             yield notifications
 
     def move_clock(self, seconds: float) -> None:
@@ -193,6 +243,16 @@ class Database:
         self._engine.dispose()
 
 
+def _retried(work: Callable[[], T]) -> T:
+    """What it returns, on a fresh connection if the database has closed that of the pool: its restart costs no call."""
+    try:
+        return work()
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+    return work()
+
+
 def shown_url(url: str) -> str:
     """A database's URL for people and logs: without passwords, which libpq takes behind the `?` too."""
     parsed = make_url(url)
@@ -204,7 +264,13 @@ def shown_url(url: str) -> str:
 
 def after(tx: Connection, callback: Callable[[], None]) -> None:
     """Call this once a writing transaction is committed, never if it is rolled back; it mustn't raise or take long."""
-    tx.get_execution_options()["group"].callbacks.append(callback)
+    group_of(tx).callbacks.append(callback)
+
+
+def group_of(tx: Connection) -> Group:
+    """The group of a writing transaction."""
+    group: Group = tx.info["group"]
+    return group
 
 
 class now(FunctionElement[float]):  # noqa: N801 - a function in SQL
@@ -248,25 +314,25 @@ def _sqlite_engine(url: URL, timeout: float, **common: Any) -> Engine:
 
     @event.listens_for(engine, "connect")
     def connect(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # the driver would begin late, without the lock: `begin` below does it
+        connection.isolation_level = None  # the driver would begin late, without the lock: `_open_sqlite` does it
         connection.execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA foreign_keys = ON")
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        if (way := connection.get_execution_options().get("way")) is None:
-            connection.exec_driver_sql("BEGIN")
-        else:
-            # FULL for money: what was answered must survive a power cut.
-            synchronous = "FULL" if way == "write" else "NORMAL"
-            if connection.info.get("synchronous") != synchronous:
-                connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
-                connection.info["synchronous"] = synchronous
-            with _queued(folder):
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-
     return engine
+
+
+def _open_sqlite(folder: Path, connection: Connection, opening: Opening) -> None:
+    if opening.way == "read":
+        execute(connection, "BEGIN")
+        return
+    # FULL for money: what was answered must survive a power cut.
+    synchronous = "FULL" if opening.way == "write" else "NORMAL"
+    if connection.info.get("synchronous") != synchronous:
+        execute(connection, f"PRAGMA synchronous = {synchronous}")
+        connection.info["synchronous"] = synchronous
+    with _queued(folder):
+        execute(connection, "BEGIN IMMEDIATE")
 
 
 @contextmanager
@@ -294,9 +360,13 @@ def _queued(folder: Path) -> Iterator[None]:
         os.close(lock)  # which releases it
 
 
-def _reject_invalid_text(_: object, __: object, ___: object, parameters: Any, ____: object, many: bool) -> None:
+def _reject_invalid_text(
+    _: object, __: object, statement: str, parameters: Any, ___: object, many: bool
+) -> tuple[str, Any]:
     """Reject NUL and lone surrogates here, so that both databases fail alike; raises BadRequest."""
     for row in parameters if many else [parameters]:
         for value in row.values() if isinstance(row, Mapping) else row:
-            if isinstance(value, str) and UNSTORABLE.search(value):
+            # Most texts are ASCII, of which Python knows it.
+            if isinstance(value, str) and ("\0" in value or not value.isascii()) and UNSTORABLE.search(value):
                 raise BadRequest("A text contains a NUL or a lone surrogate, which can't be stored")
+    return statement, parameters

@@ -17,6 +17,10 @@ FLEET = "fleet"
 #: `{"why": …}`: why workers of that fleet get no machine; empty where they do.
 WAITS = "waits"
 
+#: `{"since": …, "begun": …, "listed_at": …}`: images of requests that ended before the first are gone, unless they are
+#: kept; before the second, by an earlier version's cleanup; and when all images were last listed.
+IMAGES = "images"
+
 
 def read(view: Connection, name: str) -> dict[str, Any] | None:
     """The fact of that name, or None."""

@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tintype.core import Size
 from tintype.store.db.records import Request
+from tintype.store.db.statements import Statement
 from tintype.store.db.tables import counters, journal, outputs, paces, samples
 from tintype.telemetry.metrics import CHARGED, CHARGES, ENDED
 
@@ -62,7 +63,7 @@ def _add_to_bucket(dialect: str, names: tuple[str, ...]) -> Any:
 # The journal
 
 #: Without the id that the row is given.
-NOTE = insert(journal).inline()
+NOTE = Statement(insert(journal).inline())
 #: Without the images' sizes, which only `fold` reads of all.
 UNFOLDED = select(*(column for column in journal.c if column is not journal.c.outputs))
 TAKE = delete(journal).returning(journal)
@@ -71,29 +72,32 @@ OF_SPEEDS = select(paces).where(paces.c.pace.in_(bindparam("keys", expanding=Tru
 ALL_SPEEDS = select(paces.c.pace, paces.c.seconds)
 
 
-def note_end(tx: Connection, request: Request) -> None:
+def note_end(tx: Connection, request: Request, image_ttl: float) -> None:
     """Note what a request that has just ended adds to the sums; a test is not counted.
 
-    If it COMPLETED, its time is blended into its speed, and its images' sizes are known.
+    If it COMPLETED, its time is blended into its speed, and its images' sizes are known: for its record's time, or for
+    `image_ttl` seconds if that is longer.
     """
     result, price = request.result, request.billing.price
     seconds = 0.0 if result is None else result.inference_time / max(1, request.steps)
     learnt = request.speed_key is not None and seconds > 0
-    expires_at = request.timing.expires_at
+    timing = request.timing
+    expires_at = max(timing.expires_at or 0.0, (timing.ended_at or 0.0) + image_ttl)
     made = () if result is None else result.outputs
     sizes = [{"name": one.name, "width": one.width, "height": one.height} for one in made if one.width]
     if request.test and not learnt and not sizes:
         return
     row = {
-        "at": request.timing.ended_at,
+        "at": timing.ended_at,
         "slug": request.slug,
         "outcome": None if request.test else request.outcome,
         "charged": request.billing.cost if price else None,
         "speed_key": request.speed_key if learnt else None,
         "step_seconds": seconds if learnt else None,
         "outputs": [size | {"expires_at": expires_at} for size in sizes] or None,
+        "request_id": request.id if sizes else None,
     }
-    tx.execute(NOTE, row)
+    NOTE.later(tx, row)
 
 
 class Ends:
@@ -145,7 +149,7 @@ class Ends:
     @property
     def outputs(self) -> list[dict[str, Any]]:
         """Rows of `outputs`."""
-        return [size for row in self.rows for size in row.outputs or ()]
+        return [size | {"request_id": row.request_id} for row in self.rows for size in row.outputs or ()]
 
 
 def fold(tx: Connection) -> None:
@@ -200,6 +204,10 @@ class Speeds:
             return None
         if (known := self._measured.get(speed_key)) is not None:
             return known
-        slug = speed_key.split()[0]
-        alike = [seconds for name, seconds in self._measured.items() if name.split()[0] == slug]
+        alike = self.of_model(speed_key.split()[0]).values()
         return fmean(alike) if alike else None
+
+    def of_model(self, slug: str) -> dict[str, float]:
+        """What was measured of one model, by speed key without the slug."""
+        own = f"{slug} "
+        return {key.removeprefix(own): known for key, known in self._measured.items() if key.startswith(own)}

@@ -10,16 +10,16 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection
 
 from tintype.errors import StoreUnavailable
-from tintype.store.db.database import Database, after
-from tintype.store.db.sockets import WakeSocket, wake_folder
+from tintype.store.db.database import Database, after, group_of
+from tintype.store.db.sockets import WakeFolder, WakeSocket, wake_folder
 
 log = structlog.get_logger()
 
@@ -47,9 +47,21 @@ class Channel(StrEnum):
 def notify(tx: Connection, channel: Channel, payload: str = "") -> None:
     """Wake who listens to a channel when this transaction commits, and not at all if it doesn't."""
     if tx.dialect.name == "postgresql":
-        tx.get_execution_options()["group"].notices.append((f"tintype_{channel}", payload))
+        group_of(tx).notices.append((f"tintype_{channel}", payload))
     elif tx.engine.url.database:
-        after(tx, partial(wake_folder(tx.engine.url.database).send, channel, payload))
+        after(tx, _Wake(wake_folder(tx.engine.url.database), channel, payload))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wake:
+    """Wakes who listens to a channel; equal ones of changes that are committed together are one."""
+
+    folder: WakeFolder
+    channel: Channel
+    payload: str
+
+    def __call__(self) -> None:
+        self.folder.send(self.channel, self.payload)
 
 
 def can_wake(db: Database) -> bool:

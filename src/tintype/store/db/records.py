@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from tintype.core import GenerationParams, Json, Result
+from tintype.core import Callback, GenerationParams, Json, Result
 from tintype.settings.groups import Safety
 
 
@@ -94,12 +94,22 @@ CANCELLED = Failure("cancelled", 499)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Allowance:
-    """What a key with a limit per minute may still ask for after a request; of several buckets, the emptiest one's."""
+    """What a key with a limit per minute or day may still ask for after a request; of several, the smallest."""
 
     #: Requests that may be sent immediately.
     remaining: int
-    #: When the bucket is full again, in unix seconds.
+    #: When it is counted from the beginning again, in unix seconds.
     full_at: float
+
+
+DAY = 86_400
+#: The dialect of the vendor's own addresses.
+VENDOR = "vendor"
+
+
+def utc_day(moment: float) -> int:
+    """The UTC day of a moment in unix seconds, counted from 1970-01-01."""
+    return int(moment // DAY)
 
 
 def counted_attempts(claims: Any, hand_backs: Any) -> Any:
@@ -169,6 +179,11 @@ class RequestMetadata:
     reply: Json | None = None
     #: The trace that it belongs to, as W3C's header of that name has it.
     traceparent: str | None = None
+    #: The public API that it came by, a dialect's name.
+    dialect: str = VENDOR
+    #: The body as it was sent, each image, file and webhook address null; None where `params` say it all.
+    asked: Json | None = None
+    callback: Callback | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +236,8 @@ class Request:
         (id, seq, account_id, key_id, slug, params, generation, price, priority, status, attempt, hand_backs, worker,
          lease_until, cancel_requested, step, steps, submitted_at, started_at, ended_at, expires_at, result, error,
          error_status, error_kind, rate, cost, images, cancel_at, idempotency_key, fingerprint, reply, base_url,
-         webhook_url, speed_key, watched_until, test, due_at, traceparent, safety) = row  # fmt: skip
+         webhook_url, speed_key, watched_until, test, due_at, traceparent, safety, dialect, asked,
+         callback) = row  # fmt: skip
         overdue = moment is not None and cancel_at is not None and cancel_at <= moment
         return cls(
             id=id,
@@ -252,6 +268,9 @@ class Request:
                 fingerprint=fingerprint,
                 reply=reply,
                 traceparent=traceparent,
+                dialect=dialect,
+                asked=asked,
+                callback=None if callback is None else Callback.from_json(callback),
             ),
         )
 
@@ -302,6 +321,13 @@ class Request:
             return "cancelled"
         return "failed" if (self.failure.status or 500) >= 500 else "refused"
 
+    @property
+    def timed_out(self) -> bool:
+        """Whether its deadline has cancelled it, not a call."""
+        due, ended_at = self.timing.cancel_at, self.timing.ended_at or 0.0
+        in_time = due is None or ended_at < due or self.lease.cancel_requested
+        return self.outcome == "cancelled" and not in_time
+
 
 # Webhooks
 
@@ -321,6 +347,8 @@ class Event(StrEnum):
 
 #: A request's last state → the event.
 EVENTS = {Status.COMPLETED: Event.REQUEST_COMPLETED, Status.FAILED: Event.REQUEST_FAILED}
+#: That a worker has a request for the first time; only a `Callback` is told of it.
+STARTED = "REQUEST_STARTED"
 
 
 class DeliveryStatus(StrEnum):

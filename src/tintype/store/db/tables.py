@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from tintype.store.db.records import DeliveryStatus, Entry, PreloadState, Status
+from tintype.store.db.records import VENDOR, DeliveryStatus, Entry, PreloadState, Status
 
 # Named constraints: without names, a later migration could not drop them.
 metadata = MetaData(
@@ -83,6 +83,14 @@ api_keys = Table(
     Column("spent", BigInteger, nullable=False, server_default=text("0")),
     #: Pixels that one request may ask for.
     Column("max_pixels", BigInteger),
+    #: Maximum of `daily_spend_used` and of `daily_requests_used`.
+    Column("daily_spend", BigInteger),
+    Column("daily_requests", Integer),
+    #: What the requests cost or hold that were submitted on this UTC day, counted from 1970-01-01, and their number;
+    #: on another day, nothing of it counts. As processes of versions before 0024 submit, it isn't counted.
+    Column("daily_used_on", Integer, nullable=False, server_default=text("0")),
+    Column("daily_spend_used", BigInteger, nullable=False, server_default=text("0")),
+    Column("daily_requests_used", Integer, nullable=False, server_default=text("0")),
     #: Its own limits; null is the server's: requests per minute, requests and images that have not ended.
     Column("rpm", Integer),
     Column("concurrency", Integer),
@@ -95,6 +103,16 @@ api_keys = Table(
     Column("self_made", Boolean, nullable=False, server_default=false()),
     Index("ix_api_keys_account", "account_id"),
     Index("ix_api_keys_old_digest", "old_digest"),
+)
+
+#: `accounts.options.KeyOptions`; no row for a key whose clients set nothing.
+key_options = Table(
+    "key_options",
+    metadata,
+    Column("key_id", String(36), ForeignKey("api_keys.id"), primary_key=True),
+    Column("checkpoint", Text),
+    Column("samples_format", String(10)),
+    Column("jpeg_quality", Integer),
 )
 
 #: What each column means stands at the attributes of `records.Request`.
@@ -144,6 +162,10 @@ requests = Table(
     Column("due_at", Double),
     Column("traceparent", String(55)),
     Column("safety", String(5), nullable=False, server_default="off"),
+    Column("dialect", String(10), nullable=False, server_default=VENDOR),
+    Column("asked", JSON(none_as_null=True)),
+    #: `records.Callback`.
+    Column("callback", JSON(none_as_null=True)),
     # Those of a key and priority in claim order; the last two spare reading the rows, which are large. No column that a
     # heartbeat changes may be in an index: Postgres would have to rewrite all of them.
     Index("ix_requests_claim", "status", "test", "key_id", "priority", "seq", "due_at", "pictures"),
@@ -413,6 +435,8 @@ journal = Table(
     Column("step_seconds", Double),
     #: Rows of `outputs`.
     Column("outputs", JSON(none_as_null=True)),
+    #: Whose outputs they are; null where a process of a version before 0026 wrote it.
+    Column("request_id", String(36)),
 )
 
 #: The latest preview of each image that is being made, apart from its request's row, which is read often.
@@ -463,10 +487,12 @@ assets = Table(
     #: Pixels, oriented as displayed; null where it was uploaded before they were noted.
     Column("width", Integer),
     Column("height", Integer),
+    #: What its account says of it: the fields of `StoredUpload` that aren't columns. Null where it says nothing.
+    Column("about", JSON(none_as_null=True)),
     Index("ix_assets_account", "account_id", "expires_at"),
 )
 
-#: Input images stored here, of the requests that have not ended.
+#: Requests that have not ended and have input images stored here.
 inputs = Table(
     "inputs",
     metadata,
@@ -474,14 +500,17 @@ inputs = Table(
     Column("account_id", String(36), nullable=False),
     #: Of the file; where `size` is 0, an upload or an output that is only referred to.
     Column("name", String(40), nullable=False),
+    #: Bytes of all its input images that came in its body.
     Column("size", BigInteger, nullable=False),
-    #: Pixels, oriented as displayed; null where the request came before they were noted.
+    #: The init image's pixels, oriented as displayed; null where it isn't stored here, or from before they were noted.
     Column("width", Integer),
     Column("height", Integer),
+    #: The names of its other files, such as the mask's, with a blank between them.
+    Column("further", String(120)),
     Index("ix_inputs_account", "account_id", "size"),
 )
 
-#: The pixels of finished images, so that no file is read for its size when it is named as an input.
+#: Finished images: their pixels, so that no file is read for its size when it is named as an input, and their requests.
 outputs = Table(
     "outputs",
     metadata,
@@ -489,5 +518,29 @@ outputs = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("expires_at", Double, nullable=False),
+    #: Null where a process of a version before 0026 took part in the request's end.
+    Column("request_id", String(36)),
     Index("ix_outputs_expiry", "expires_at"),
+)
+
+#: What accounts have said of finished images: to keep them, or to delete them. All others have no row.
+image_marks = Table(
+    "image_marks",
+    metadata,
+    #: Of the file.
+    Column("name", String(40), primary_key=True),
+    Column("request_id", String(36), nullable=False),
+    Column("account_id", String(36), nullable=False),
+    #: Whether it is to be kept; else it was deleted.
+    Column("kept", Boolean, nullable=False),
+    #: Bytes, as they count towards what its account may keep.
+    Column("size", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+    #: Until when it is kept all the same, once its account no longer wants it; null before that.
+    Column("until", Double),
+    Index("ix_image_marks_request", "request_id"),
+    # Covering: what is kept is summed up.
+    Index("ix_image_marks_kept", "kept", "account_id", "size"),
+    Index("ix_image_marks_at", "at"),
+    Index("ix_image_marks_until", "until"),
 )

@@ -10,22 +10,23 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import Histogram
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tintype.errors import PerhapsDone, StoreUnavailable
+from tintype.store.db.statements import LATER, execute, execute_waiting
 from tintype.telemetry.metrics import Transactions
 
 #: Changes that are committed together at most: PostgreSQL keeps 64 savepoints of a transaction at hand.
 MAX_GROUP = 50
 #: Seconds after which a transaction takes no further change: other processes wait for the lock.
 MAX_HELD = 0.05
-NOTIFY = "SELECT pg_notify(channel, payload) FROM unnest(%s::text[], %s::text[]) AS notices (channel, payload)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,19 @@ class Kind:
 
     durable: bool = True
     alone: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """One of several changes that one thread makes."""
+
+    #: Its statements.
+    work: Callable[[Connection], Any]
+    #: What `after` adds.
+    callbacks: list[Callable[[], None]] = field(default_factory=list)
+    #: What its work has returned, or the exception that has undone it.
+    outcome: Any = None
+    began: float = 0.0
 
 
 class Group:
@@ -72,18 +86,20 @@ class Group:
         self.callbacks, self.notices = callbacks, []
         self._size += 1
         if self._size > 1:
-            self._tx.exec_driver_sql(f"SAVEPOINT {self._savepoint}")
+            execute(self._tx, f"SAVEPOINT {self._savepoint}")
         return self._tx
 
     def keep(self) -> None:
         """The change is made, and to be committed."""
+        execute_waiting(self._tx)
         self._notices |= dict.fromkeys(self.notices)
 
     def undo(self, error: BaseException) -> None:
         """Undo the change that has just failed with this error; where that is impossible, all of them."""
         if self._size > 1:
             try:
-                self._tx.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {self._savepoint}")
+                self._tx.info[LATER] = []
+                execute(self._tx, f"ROLLBACK TO SAVEPOINT {self._savepoint}")
             except BaseException as broken:  # noqa: BLE001 - the connection is, or SQLite has rolled everything back
                 self._failure = error if isinstance(error, SQLAlchemyError) else broken
             else:
@@ -125,8 +141,9 @@ class Group:
 
     def _commit(self, tx: Connection) -> None:
         try:
-            if self._notices:  # in one statement for all
-                tx.exec_driver_sql(NOTIFY, tuple(map(list, zip(*self._notices, strict=True))))
+            if self._notices:
+                driver: Any = tx.connection.driver_connection
+                driver.notices = [*self._notices]
             tx.commit()
         except BaseException:
             tx.invalidate()  # SQLite may have left the transaction open
@@ -165,12 +182,50 @@ class Writers:
             except BaseException as error:  # noqa: BLE001 - raised again, once the others' changes are committed
                 refusal = error
                 group.undo(error)
-            if not self._hand_over(group):
-                group.commit()
-                self._hand_over(None)
+            self._finish(group)
             group.outcome(undone=refusal is not None)
             if refusal:
                 raise refusal
+
+    def change_each(self, kind: Kind, took: Histogram, changes: Sequence[Change]) -> None:
+        """Several changes, committed together as far as one group takes them: their `outcome` says what came of each.
+
+        It is as if each had a thread, but none has to be woken for its turn, nor for its outcome.
+        """
+        made, until = 0, time.monotonic() + self._timeout
+        while made < len(changes):
+            made += self._change_some(kind, took, changes[made:])
+            if made < len(changes) and time.monotonic() > until:
+                for late in changes[made:]:
+                    late.outcome = self._too_late()
+                return
+
+    def _change_some(self, kind: Kind, took: Histogram, changes: Sequence[Change]) -> int:
+        """Make the first of them, at least one; how many."""
+        try:
+            with self._times.turn.time():
+                group = self._wait_for_turn(kind)
+            group = group or self._new_group(kind)
+        except BaseException as error:  # noqa: BLE001 - each is to hear of it: the others would wait as long again
+            for one in changes:
+                one.outcome = error
+            return len(changes)
+        made = 0
+        for one in changes:
+            one.began, one.outcome, made = time.perf_counter(), _make(group, one.work, one.callbacks), made + 1
+            if not group.takes(kind):
+                break
+        self._finish(group)
+        for one in changes[:made]:
+            one.outcome = _concluded(group, one.outcome)
+            took.observe(time.perf_counter() - one.began)
+        return made
+
+    def _finish(self, group: Group) -> None:
+        """This writer is done: the next one goes on, or what there is is committed."""
+        if not self._hand_over(group):
+            group.commit()
+            self._hand_over(None)
 
     def _new_group(self, kind: Kind) -> Group:
         group = Group(kind)
@@ -193,9 +248,13 @@ class Writers:
             with self._lock:
                 if not mine.called.is_set():
                     self._waiting.remove(mine)
-                    words = f"its lock is taken, and wasn't free within {self._timeout:g} s"
-                    raise StoreUnavailable from TimeoutError(words)
+                    raise self._too_late()
         return mine.group
+
+    def _too_late(self) -> StoreUnavailable:
+        error = StoreUnavailable()
+        error.__cause__ = TimeoutError(f"its lock is taken, and wasn't free within {self._timeout:g} s")
+        return error
 
     def _hand_over(self, group: Group | None) -> bool:
         """Give the turn to the next writer, with the group if there is one and it takes the writer's change.
@@ -210,6 +269,26 @@ class Writers:
                 return True
             self._busy = group is not None
             return False
+
+
+def _make(group: Group, work: Callable[[Connection], Any], callbacks: list[Callable[[], None]]) -> Any:
+    """One change: what its work returns, or the exception that has undone it."""
+    try:
+        made = work(group.join(callbacks))
+        group.keep()
+    except BaseException as error:  # noqa: BLE001 - its caller's
+        group.undo(error)
+        return error
+    return made
+
+
+def _concluded(group: Group, outcome: Any) -> Any:
+    """The outcome of a change once its group is over."""
+    try:
+        group.outcome(undone=isinstance(outcome, BaseException))
+    except BaseException as error:  # noqa: BLE001 - its caller's
+        return error
+    return outcome
 
 
 @dataclass(slots=True, eq=False)

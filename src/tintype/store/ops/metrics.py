@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from tintype.core import WorkerReport
 from tintype.store.billing import ledger
@@ -22,7 +22,7 @@ from tintype.store.ops.processes import STATES, WorkerRow
 from tintype.store.queue.claim import paused
 from tintype.store.webhooks.outbox import backlog
 from tintype.telemetry.exposition import MetricsSnapshot
-from tintype.telemetry.metrics import MISSED
+from tintype.telemetry.metrics import ENDED, MISSED
 
 #: Seconds until a bucket expires.
 TTL = 86_400
@@ -96,6 +96,8 @@ class TimeSeries:
             gauges = _gauges(view)
         with self._db.write() as tx:
             moment = read_clock(tx)
+            if force:  # SQLite writes no row that stays as it is, and this one shows whether it can be written
+                tx.execute(update(samples).where(s.at == bucket(moment)).values(queued=-1))
             fresh = INSERT[tx.dialect.name](samples).values(at=bucket(moment), **gauges)
             tx.execute(fresh.on_conflict_do_update(index_elements=[s.at], set_=gauges))
             tx.execute(delete(samples).where(s.at < moment - TTL))
@@ -175,6 +177,14 @@ def read_snapshot(db: Database, models: Iterable[str]) -> MetricsSnapshot:
             messages=state.messages,
             lateness=max(0.0, moment - (state.first or moment)),
         )
+
+
+def completed(db: Database, models: Iterable[str]) -> dict[str, int]:
+    """How many requests of each model were completed; what is in the journal isn't counted."""
+    keys = {ENDED.key(slug, "completed"): slug for slug in models}
+    with db.read() as view:
+        sums = view.execute(select(counters.c.key, counters.c.value).where(counters.c.key.in_(keys))).all()
+    return dict.fromkeys(keys.values(), 0) | {keys[key]: int(value) for key, value in sums}
 
 
 def _state() -> Any:

@@ -41,15 +41,16 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from tintype.store.db.audit import record
 from tintype.store.db.conditions import ALIVE, ATTEMPTS, MEMORY_BUDGET, PROCESSING, QUEUED, TAKES, lapsed
-from tintype.store.db.database import now, read_clock
+from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import Request, Status
+from tintype.store.db.statements import Statement
 from tintype.store.db.tables import accounts, api_keys, controls, requests, unended, warmups, workers
 from tintype.store.queue.lifecycle import LATE, NOW, Rules, give_up, log_when_committed
+from tintype.store.webhooks.events import enqueue_start
 
 columns = requests.c
 
@@ -65,6 +66,8 @@ PASSED: BindParameter[Sequence[str]] = bindparam("passed", expanding=True)
 #: Their requests; the index of claims has no accounts.
 PASSED_KEYS = columns.key_id.in_(select(api_keys.c.id).where(api_keys.c.account_id.in_(PASSED)))
 LIMIT: BindParameter[int] = bindparam("limit", type_=Integer())
+#: The worker that asks.
+ME: BindParameter[str] = bindparam("me", type_=workers.c.id.type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +100,11 @@ class Claimable(NamedTuple):
 NextClaim = Callable[[Request | None], Claim | None]
 
 
-def claimable(view: Connection, asked: Claim, rules: Rules, limit: int) -> Claimable:
+def claimable(db: Database, asked: Claim, rules: Rules, limit: int) -> Claimable:
     """What `claim` would find: an empty queue is polled many times a second, without the lock."""
     wait = 0.0 if asked.test else rules.warm_wait
-    statement = _poll(asked.worker, asked.loaded, wait, asked.test, bool(asked.passing_over))
-    number, stale, others = view.execute(statement, {"limit": limit, **_passed(asked)}).one()
+    statement = _poll(asked.loaded, wait, asked.test, bool(asked.passing_over))
+    ((number, stale, others),) = db.ask(statement, {"limit": limit, **_whose(asked)})
     return Claimable(min(limit, number), stale, others)
 
 
@@ -120,27 +123,30 @@ def claim(tx: Connection, following: NextClaim, found: Claimable, rules: Rules) 
     taken: list[Request] = []
     while len(taken) < found.number and (asked := following(taken[-1] if taken else None)):
         passing, wait = bool(asked.passing_over), rules.warm_wait if others and not asked.test else 0.0
-        statement = _take(asked.worker, asked.loaded, wait, rules, asked.idle, asked.test, bool(lost_by), passing)
-        row = tx.execute(statement, _passed(asked)).one_or_none()
+        statement = _take(asked.loaded, wait, rules, asked.idle, asked.test, bool(lost_by), passing)
+        row = statement.first(tx, _whose(asked))
         if row is None:
             break
         request = Request.of(row)
         take_turn(tx, request.account_id, request.key_id)
+        if request.attempt == 1:
+            enqueue_start(tx, request)
         # The worker whose lease on it ran out, where there was one.
         log_when_committed(tx, "claimed", request, **({"lost_by": lost} if (lost := lost_by.get(request.id)) else {}))
         taken.append(request)
     return taken
 
 
-def _passed(asked: Claim) -> dict[str, Any]:
-    return {"passed": [*asked.passing_over]} if asked.passing_over else {}
+def _whose(asked: Claim) -> dict[str, Any]:
+    passed = {"passed": [*asked.passing_over]} if asked.passing_over else {}
+    return {"me": asked.worker, **passed}
 
 
 def idle_elsewhere(view: Connection, worker: str, needed: int) -> bool:
     """Whether another worker has nothing in hand, and `needed` bytes of memory for weights and activations."""
     running = select(columns.worker).where(PROCESSING)
-    free = and_(_others(worker), workers.c.id.not_in(running), float(needed) <= MEMORY_BUDGET)
-    return bool(view.scalar(select(exists().where(free))))
+    free = and_(OTHERS, workers.c.id.not_in(running), float(needed) <= MEMORY_BUDGET)
+    return bool(view.scalar(select(exists().where(free)), {"me": worker}))
 
 
 # The pause: a row that outlives restarts, for all processes of one database. While it lasts no live request is
@@ -189,10 +195,10 @@ def _claimable(elsewhere: CTE, wait: float) -> ColumnElement[bool]:
     return and_(due, ~left_to_others) if wait else due
 
 
-def _elsewhere(worker: str, loaded: frozenset[str]) -> CTE:
+def _elsewhere(loaded: frozenset[str]) -> CTE:
     """Slugs of the models that another worker with room has loaded while this one has not."""
     with_workers = warmups.join(workers, workers.c.id == warmups.c.worker)
-    ready = warmups.c.loaded, _others(worker), workers.c.id.not_in(_busy())
+    ready = warmups.c.loaded, OTHERS, workers.c.id.not_in(_busy())
     # Not with NOT IN, for which a statement would be written out at each execution.
     other = [warmups.c.slug != slug for slug in loaded]
     return select(warmups.c.slug).select_from(with_workers).where(*ready, *other).cte("elsewhere")
@@ -204,39 +210,38 @@ def _busy() -> Select[tuple[str]]:
     return select(columns.worker).where(PROCESSING).group_by(columns.worker).having(enough)
 
 
-def _others(worker: str) -> ColumnElement[bool]:
-    """Other workers that are alive and take requests."""
-    return and_(workers.c.id != worker, workers.c.seen_at > NOW - ALIVE, TAKES)
+#: Other workers that are alive and take requests.
+OTHERS = and_(workers.c.id != ME, workers.c.seen_at > NOW - ALIVE, TAKES)
 
 
 @lru_cache(16)
-def _poll(worker: str, loaded: frozenset[str], wait: float, test: bool, passing: bool) -> Select[Any]:
+def _poll(loaded: frozenset[str], wait: float, test: bool, passing: bool) -> Statement:
     """A `Claimable`; of what is queued, at most LIMIT are counted."""
-    elsewhere = _elsewhere(worker, loaded)
+    elsewhere = _elsewhere(loaded)
     mine = [columns.test.is_(test), _claimable(elsewhere, wait), *_allowed(PASSED_KEYS, test, passing)]
     some = select(columns.seq).where(QUEUED, *mine).limit(LIMIT).subquery()
     queued = select(func.count()).select_from(some).scalar_subquery()
     left = select(func.count().label("number"), func.count().filter(*mine).label("mine")).where(lapsed(NOW)).subquery()
     others = exists(select(elsewhere.c.slug)) if wait else false()
-    return select(queued + left.c.mine, or_(LATE, left.c.number > 0), others)
+    return Statement(select(queued + left.c.mine, or_(LATE, left.c.number > 0), others))
 
 
 @lru_cache(16)
 def _take(
-    worker: str, loaded: frozenset[str], wait: float, rules: Rules, idle: bool, test: bool, stale: bool, passing: bool
-) -> ReturningUpdate[Any]:
+    loaded: frozenset[str], wait: float, rules: Rules, idle: bool, test: bool, stale: bool, passing: bool
+) -> Statement:
     """Claims the first request in claim order. Built once: that takes longer than running it."""
     # As if `give_up` had ended them already.
     in_time = or_(columns.cancel_at.is_(None), columns.cancel_at > NOW)
-    wanted = and_(columns.test.is_(test), _claimable(_elsewhere(worker, loaded), wait), in_time)
+    wanted = and_(columns.test.is_(test), _claimable(_elsewhere(loaded), wait), in_time)
     queued = GROUPS.where(unended.c.test.is_(test), *_allowed(unended.c.account_id.in_(PASSED), test, passing))
     left = lapsed(NOW), ~columns.cancel_requested, rules.max_attempts > ATTEMPTS
     left_behind = ALONE.where(wanted, *left, *_allowed(PASSED_KEYS, test, passing))
     groups = (queued.union_all(left_behind) if stale else queued).cte("groups")
     mine = [columns.seq == head(groups, wanted)] + ([] if idle else [ATTEMPTS == 0])
-    lease = {"worker": worker, "started_at": NOW, "lease_until": NOW + rules.lease}
+    lease = {"worker": ME, "started_at": NOW, "lease_until": NOW + rules.lease}
     taken = {"status": Status.PROCESSING, "attempt": columns.attempt + 1, "step": 0, **lease}
-    return update(requests).where(*mine).values(taken).returning(requests)
+    return Statement(update(requests).where(*mine).values(taken).returning(requests))
 
 
 def _allowed(passed: ColumnElement[bool], test: bool, passing: bool) -> list[ColumnElement[bool]]:
@@ -283,16 +288,20 @@ def head(groups: CTE, wanted: ColumnElement[bool]) -> ScalarSelect[int]:
     return select(func.min(first(groups))).select_from(groups.join(ahead, same)).scalar_subquery()
 
 
-ACCOUNT_TURN = (
+ACCOUNT_TURN = Statement(
     update(accounts)
     .where(accounts.c.id == bindparam("own"))
     .values(last_turn=select(func.max(accounts.c.last_turn)).scalar_subquery() + 1)
-    .returning(accounts.c.last_turn)
 )
-KEY_TURN = update(api_keys).where(api_keys.c.id == bindparam("own")).values(last_turn=bindparam("turn"))
+#: One more than its account's before this: at each of the account's claims, that is more than at the one before.
+KEY_TURN = Statement(
+    update(api_keys)
+    .where(api_keys.c.id == bindparam("own"))
+    .values(last_turn=select(accounts.c.last_turn).where(accounts.c.id == bindparam("of")).scalar_subquery() + 1)
+)
 
 
 def take_turn(tx: Connection, account_id: str, key_id: str) -> None:
     """Put the account behind all others, and the key behind all others of the account."""
-    turn = tx.execute(ACCOUNT_TURN, {"own": account_id}).scalar_one()
-    tx.execute(KEY_TURN, {"own": key_id, "turn": turn})
+    KEY_TURN.later(tx, {"own": key_id, "of": account_id})
+    ACCOUNT_TURN.later(tx, {"own": account_id})

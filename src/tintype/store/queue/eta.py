@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
@@ -23,6 +23,8 @@ columns = requests.c
 #: Seconds of a step of a model that was never measured: a large one's on a small GPU, roughly. The first request that
 #: ends corrects it.
 GUESS = 0.5
+#: What a queued request waits for in addition to its turn: that the queue is resumed, or that a worker takes requests.
+Obstacle = Literal["resume", "worker"]
 #: Up to this many queued requests, the queue is also read again for whatever this process has changed since: a longer
 #: one takes too long to be read after every submit.
 LONG = 250
@@ -37,6 +39,7 @@ class Eta:
     #: Until it is done; None when nothing like it was measured yet, or it can't run: no worker is there, or the queue
     #: is paused.
     seconds: float | None = None
+    obstacle: Obstacle | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,9 @@ class Etas:
 class Queued:
     """What waits and what runs at one moment, from which the wait for any request follows."""
 
-    #: How many requests run at the same time; 0 while none can.
+    #: How many requests run at the same time; 0 while none can, for this reason.
     slots: int
+    obstacle: Obstacle | None
     steps: Sequence[Row[Any]]
     #: By the `seq` of each queued request.
     positions: Mapping[int, int]
@@ -118,10 +122,11 @@ class Queued:
     @classmethod
     def of(cls, view: Connection) -> Queued:
         """As it is now."""
-        steps, alive = _steps(view), view.scalar(WORKERS) or 0
+        steps, (alive, is_paused) = _steps(view), view.execute(WORKERS).one()
         running = sum(row.number for row in steps if row.status is Status.PROCESSING)
-        # As many as run now, or one per worker; none while no worker takes any.
-        return cls(max(alive, running) if alive else 0, steps, positions(view))
+        obstacle: Obstacle | None = "resume" if is_paused else None if alive else "worker"
+        # As many as run now, or one per worker.
+        return cls(0 if obstacle else max(alive, running), obstacle, steps, positions(view))
 
     def eta(self, request: Request, speeds: Speeds) -> Eta:
         """Of a queued request; of one that was claimed since, nothing.
@@ -130,6 +135,8 @@ class Queued:
         taken to be like the queue's average, since claim order decides which it will be.
         """
         position, own = self.positions.get(request.seq), speeds.step(request.speed_key)
+        if self.obstacle and not request.test:  # test keys' requests run in any case
+            return Eta(position, obstacle=self.obstacle)
         if position is None or own is None or not self.slots:
             return Eta(position)
         waiting, count = _seconds(self.steps, Status.QUEUED, speeds, own)
@@ -157,8 +164,8 @@ STEPS = (
     .where(UNENDED, ~columns.test)
     .group_by(columns.status, columns.pace)
 )
-#: Number of the workers that take requests; 0 while the queue is paused.
-WORKERS = select(func.count()).where(workers.c.seen_at > now() - ALIVE, TAKES, ~paused())
+#: Number of the workers that take requests, and whether the queue is paused.
+WORKERS = select(func.count(), paused()).where(workers.c.seen_at > now() - ALIVE, TAKES)
 
 
 def _steps(view: Connection) -> Sequence[Row[Any]]:

@@ -17,7 +17,7 @@ from tintype.store.db.clock import set_back
 from tintype.store.db.conditions import find_owned
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.records import Status
-from tintype.store.db.tables import history, inputs, requests, workers
+from tintype.store.db.tables import history, image_marks, inputs, requests, workers
 from tintype.store.queue.lifecycle import Rules, give_up
 from tintype.telemetry.metrics import MISSED
 
@@ -129,9 +129,12 @@ class History:
             return [DailyUsage(*row) for row in view.execute(sums)]
 
     def expire(self) -> int:
-        """Delete the history of requests that ended too long ago; how many."""
+        """Delete the history of requests that ended too long ago, unless an image is kept of them; how many."""
+        # EXISTS, not IN: of many, PostgreSQL would read all for each row.
+        kept = select(image_marks.c.name).where(image_marks.c.request_id == history.c.id, image_marks.c.kept).exists()
         with self._db.write(no_timeout=True) as tx:
-            return tx.execute(delete(history).where(history.c.ended_at < now() - self._ttl)).rowcount
+            old = (history.c.ended_at < now() - self._ttl, ~kept)
+            return tx.execute(delete(history).where(*old)).rowcount
 
 
 def expire(tx: Connection, rules: Rules, before: float | None = None) -> int:

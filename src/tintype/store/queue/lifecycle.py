@@ -19,7 +19,6 @@ from sqlalchemy import (
     Double,
     Integer,
     Select,
-    Update,
     and_,
     bindparam,
     delete,
@@ -42,6 +41,7 @@ from tintype.store.db.conditions import ATTEMPTS, MOMENT, PROCESSING, QUEUED, la
 from tintype.store.db.database import after, now
 from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request, Status
+from tintype.store.db.statements import Statement
 from tintype.store.db.tables import inputs, journal, requests, unended
 from tintype.store.webhooks.events import HAS_WEBHOOKS, enqueue_deliveries
 
@@ -58,6 +58,8 @@ class Rules:
     lease: float
     #: Seconds until a record expires after its request's end.
     retention: float
+    #: Seconds until a finished image's request is no longer found by the image's name.
+    image_ttl: float = 0.0
     #: Attempts after which a request is given up, those handed back not counted.
     max_attempts: int = 3
     #: Seconds for which a new request is left to a worker that has its model loaded, and room.
@@ -87,7 +89,7 @@ def is_cancelled(moment: ColumnElement[float] | float) -> ColumnElement[bool]:
 OWN = columns.id == bindparam("own")
 #: The fence: the request, if it is this attempt that runs it.
 MINE = and_(OWN, columns.attempt == bindparam("held_as"), PROCESSING)
-HELD = select(requests, now().label("moment")).where(MINE)
+HELD = Statement(select(requests, now().label("moment")).where(MINE))
 #: What a worker runs of these requests, as it was committed last.
 RUNNING = select(columns.id, columns.attempt, is_cancelled(now()).label("cancelled")).where(
     columns.id.in_(bindparam("held", expanding=True)), PROCESSING
@@ -101,7 +103,7 @@ RENEW = (
     .where(OWN)
     .values(step=bindparam("at"), steps=bindparam("of"), lease_until=now() + bindparam("lease", type_=Double()))
 )
-REQUEUE = (
+REQUEUE = Statement(
     update(requests)
     .where(OWN)
     .values(status=Status.QUEUED, worker=None, lease_until=None, started_at=None, step=0, hand_backs=bindparam("backs"))
@@ -113,17 +115,25 @@ _END = (
     .returning(requests, exists().where(inputs.c.request_id == bindparam("own")), HAS_WEBHOOKS)
 )
 _STEPS = func.coalesce(bindparam("counted", type_=Integer()), columns.steps)
-COMPLETE = _END.where(MINE, not_(is_cancelled(now()))).values(
-    status=Status.COMPLETED,
-    result=bindparam("made", type_=columns.result.type),
-    cost=ledger.COST,
-    step=_STEPS,
-    steps=_STEPS,
+COMPLETE = Statement(
+    _END.where(MINE, not_(is_cancelled(now()))).values(
+        status=Status.COMPLETED,
+        result=bindparam("made", type_=columns.result.type),
+        cost=ledger.COST,
+        step=_STEPS,
+        steps=_STEPS,
+    )
 )
-FAIL = _END.where(OWN, columns.attempt == bindparam("held_as"), columns.status == bindparam("was")).values(
-    status=Status.FAILED, error=bindparam("why"), error_status=bindparam("answer"), error_kind=bindparam("kind")
+FAIL = Statement(
+    _END.where(OWN, columns.attempt == bindparam("held_as"), columns.status == bindparam("was")).values(
+        status=Status.FAILED, error=bindparam("why"), error_status=bindparam("answer"), error_kind=bindparam("kind")
+    )
 )
-INPUT = delete(inputs).where(inputs.c.request_id == bindparam("own")).returning(inputs.c.name, inputs.c.size)
+INPUT = Statement(
+    delete(inputs)
+    .where(inputs.c.request_id == bindparam("own"))
+    .returning(inputs.c.name, inputs.c.further, inputs.c.size)
+)
 
 
 def renew(tx: Connection, progress: Sequence[Progress], rules: Rules) -> dict[str, LeaseStatus]:
@@ -220,9 +230,9 @@ def _fail(tx: Connection, id: str, attempt: int, was: Status, failure: Failure, 
     return _end(tx, FAIL, rules, own=id, held_as=attempt, was=was, **why)
 
 
-def _end(tx: Connection, statement: Update, rules: Rules, **which: object) -> Request | None:
+def _end(tx: Connection, statement: Statement, rules: Rules, **which: object) -> Request | None:
     """Its state, its account's money, its webhooks and what is counted change together; None where nothing does."""
-    row = tx.execute(statement, {**which, "kept_for": rules.retention}).one_or_none()
+    row = statement.first(tx, {**which, "kept_for": rules.retention})
     if row is None:
         return None
     *values, has_input, has_webhooks = row
@@ -235,16 +245,17 @@ def _end(tx: Connection, statement: Update, rules: Rules, **which: object) -> Re
         _release_input(tx, ended, rules)
     if has_webhooks:
         enqueue_deliveries(tx, ended, ended.timing.ended_at or 0.0)
-    measurements.note_end(tx, ended)
+    measurements.note_end(tx, ended, rules.image_ttl)
     notify(tx, Channel.ENDED, ended.id)
     log_when_committed(tx, "ended", ended, **_ended_facts(ended))
     return ended
 
 
 def _release_input(tx: Connection, ended: Request, rules: Rules) -> None:
-    row = tx.execute(INPUT, {"own": ended.id}).one()
-    if row.size:
-        after(tx, partial(rules.discard, row.name))
+    row = INPUT.one(tx, {"own": ended.id})
+    if row.size:  # of an upload or output among them, there is no such file
+        for name in (row.name, *(row.further or "").split()):
+            after(tx, partial(rules.discard, name))
 
 
 def change(tx: Connection, id: str, **values: Any) -> Request:
@@ -254,7 +265,7 @@ def change(tx: Connection, id: str, **values: Any) -> Request:
 
 def held_by(tx: Connection, id: str, attempt: int) -> Request | None:
     """The request, if it is this attempt that runs it."""
-    row = tx.execute(HELD, {"own": id, "held_as": attempt}).one_or_none()
+    row = HELD.first(tx, {"own": id, "held_as": attempt})
     return None if row is None else Request.of(row[:-1], row.moment)
 
 
@@ -262,7 +273,7 @@ def _requeue(tx: Connection, request: Request, why: str, rules: Rules, hand_back
     if request.lease.cancel_requested:
         end(tx, request, CANCELLED, rules)
         return
-    tx.execute(REQUEUE, {"own": request.id, "backs": request.lease.hand_backs + hand_backs})
+    REQUEUE.run(tx, {"own": request.id, "backs": request.lease.hand_backs + hand_backs})
     log_when_committed(tx, "queued again", request, why=why)
     notify(tx, Channel.claimable(test=request.test))
 
@@ -272,7 +283,7 @@ def overdue(view: Connection, rules: Rules) -> tuple[bool, bool, bool]:
 
     And whether any end is in the journal.
     """
-    lost, unended, unfolded = view.execute(_any_lost(rules.max_attempts)).one()
+    lost, unended, unfolded = _any_lost(rules.max_attempts).one(view, {})
     return lost, unended, unfolded
 
 
@@ -283,9 +294,9 @@ def _lost(max_attempts: int) -> Select[Any]:
 
 
 @lru_cache(16)
-def _any_lost(max_attempts: int) -> Select[bool, bool, bool]:
+def _any_lost(max_attempts: int) -> Statement:
     lost = or_(LATE, exists().where(_left_behind(max_attempts, NOW)))
-    return select(lost, exists(select(unended.c.key_id)), exists().select_from(journal))
+    return Statement(select(lost, exists(select(unended.c.key_id)), exists().select_from(journal)))
 
 
 def _no_worker_will_finish(max_attempts: int, moment: ColumnElement[float]) -> ColumnElement[bool]:

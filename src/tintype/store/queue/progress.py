@@ -105,6 +105,11 @@ class Previews:
         with self._db.read() as view:
             return set(view.scalars(FOLLOWED, {"ids": ids}))
 
+    def latest(self, id: str) -> dict[int, Preview]:
+        """The latest of each of a request's images, where there are any."""
+        with self._db.read() as view:
+            return latest(view, [id]).get(id, {})
+
     def put(self, id: str, fresh: Sequence[Preview]) -> None:
         """Store the latest of some of a request's images, unless a later attempt has; not under the lock."""
         with self._db.note() as tx:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Self
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, and_, bindparam, case, func, literal, select, tuple_
 
 from tintype.core import Result, Size
 from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown
 from tintype.store.accounts.accounts import remaining
 from tintype.store.accounts.keys import Key
 from tintype.store.db import measurements
-from tintype.store.db.conditions import PROCESSING, QUEUED, kept
+from tintype.store.db.conditions import PROCESSING, QUEUED, UNENDED, kept
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request
+from tintype.store.db.statements import Statement
 from tintype.store.db.tables import api_keys, inputs, requests
 from tintype.store.queue import claim, eta, history, lifecycle, progress, submit
 from tintype.store.queue.claim import MAX_BUNCH, Claim, NextClaim
@@ -32,8 +33,9 @@ SPARED = 4
 
 
 # Built once: building a statement takes longer than running it.
-OWN = select(requests).where(columns.id == bindparam("own"), columns.account_id == bindparam("whose"), kept(now()))
-FOUND = OWN.add_columns(remaining(bindparam("whose", type_=columns.account_id.type)).label("remaining"))
+_OWN = select(requests).where(columns.id == bindparam("own"), columns.account_id == bindparam("whose"), kept(now()))
+OWN = Statement(_OWN)
+FOUND = Statement(_OWN.add_columns(remaining(bindparam("whose", type_=columns.account_id.type)).label("remaining")))
 CANCELLED_ONES = select(columns.id).where(
     columns.id.in_(bindparam("held", expanding=True)), lifecycle.is_cancelled(now())
 )
@@ -43,6 +45,36 @@ TEST_DUE = select(func.min(columns.due_at) - now()).where(QUEUED, columns.test, 
 PIXEL_LIMIT = select(api_keys.c.max_pixels).where(api_keys.c.id == bindparam("own"))
 
 
+#: A key's requests by one API that have not ended.
+_OF_KEY = (UNENDED, columns.test == bindparam("tests"), columns.key_id == bindparam("own"))
+_BY_API = and_(*_OF_KEY, columns.dialect == bindparam("api"))
+_WATCHED = func.coalesce(columns.watched_until - now(), 0.0)
+#: Of one row alone the whole: the others are only sorted and counted, and there may be thousands.
+_FIRST = (
+    select(columns.id, func.count().over().label("number"))
+    .where(_BY_API)
+    .order_by(case((PROCESSING, 0), else_=1), columns.seq)
+    .limit(1)
+    .subquery()
+)
+FIRST = Statement(select(requests, _FIRST.c.number, _WATCHED.label("watched")).join(_FIRST, _FIRST.c.id == columns.id))
+OLDEST = Statement(select(columns.id).where(_BY_API, ~columns.cancel_requested).order_by(columns.seq))
+THOSE = Statement(select(requests).where(columns.id.in_(bindparam("those", expanding=True)), UNENDED))
+#: Requests that one transaction cancels: others wait for it.
+CANCELLED_TOGETHER = 50
+
+
+class Current(NamedTuple):
+    """The request that a key waits for."""
+
+    request: Request
+    eta: Eta
+    #: Of the key's by the same API, those that have not ended.
+    number: int
+    #: Seconds for which previews of it are made at least.
+    watched: float
+
+
 class Found(NamedTuple):
     """A request as a poll of its caller finds it."""
 
@@ -50,6 +82,17 @@ class Found(NamedTuple):
     eta: Eta
     #: Micro-dollars that its account can still spend.
     remaining: int
+
+
+class Place(NamedTuple):
+    """Where a request stands among its account's."""
+
+    submitted_at: float
+    seq: int
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        return cls(request.timing.submitted_at, request.seq)
 
 
 class Queue:
@@ -70,17 +113,32 @@ class Queue:
         Raises OutOfCredits, TooManyRequests, Forbidden, IdempotencyMismatch, StoreUnavailable: then nothing is queued;
         and PerhapsQueued.
         """
+        return self.submitted(new, *self.submit_each([new]))
+
+    def submit_each(self, news: Sequence[NewRequest]) -> list[Request | BaseException]:
+        """The same of several, of any accounts, committed together; of each what `submitted` is to be told."""
         try:
-            with suppress(submit.Repeated), self._db.write() as tx:
-                return submit.submit(tx, new, self._rules)
-            with self._db.write() as tx:
-                return submit.submit_again(tx, new, self._rules)
+            return self._db.write_each([partial(submit.submit, new=new, rules=self._rules) for new in news])
+        finally:
+            self._expects = True
+
+    def submitted(self, new: NewRequest, outcome: Request | BaseException) -> Request:
+        """What `submit` returns or raises, by an outcome of `submit_each`; a refusal may ask the database more."""
+        try:
+            if isinstance(outcome, submit.Repeated):
+                with self._db.write() as tx:
+                    return submit.submit_again(tx, new, self._rules)
+            if isinstance(outcome, BaseException):
+                raise outcome
         except submit.Full as full:  # estimates need no lock
             raise full.refusal(self._etas.first_end(full.which)) from None
         except PerhapsDone as error:
             raise PerhapsQueued.of(new.id, once=new.metadata.idempotency_key is not None) from error.__cause__
+        else:
+            return outcome
         finally:
             self._expects = True
+            del outcome  # its traceback refers to this frame
 
     def repeated(self, key: Key, idempotency_key: str, fingerprint: str) -> Request | None:
         """The request that the API key sent with this idempotency key, if it did; raises IdempotencyMismatch."""
@@ -94,12 +152,45 @@ class Queue:
 
     def poll_one(self, id: str, account_id: str) -> Found:
         """The same, by one statement, with what its caller asks next; raises RequestUnknown."""
-        with self._db.read() as view:
-            row = view.execute(FOUND, {"own": id, "whose": account_id}).one_or_none()
-        if row is None:
+        rows = self._db.ask(FOUND, {"own": id, "whose": account_id})
+        if not rows:
             raise RequestUnknown(id)
+        row = rows[0]
         request = Request.of(row[:-1])
         return Found(request, self._etas.of(request), row.remaining)
+
+    def recent(self, account_id: str, size: int, place: Place | None = None, *, newer: bool = False) -> list[Request]:
+        """The account's newest requests that have a record, at most `size`, the newest first.
+
+        Those before a place or, if `newer`, the first ones after it.
+        """
+        order = columns.submitted_at, columns.seq
+        wanted = select(requests).where(columns.account_id == account_id, kept(now()))
+        if place is not None:
+            here, there = tuple_(*order), tuple_(*map(literal, place))
+            wanted = wanted.where(here > there if newer else here < there)
+        wanted = wanted.order_by(*(one if newer else one.desc() for one in order)).limit(size)
+        with self._db.read() as view:
+            found = [*map(Request.of, view.execute(wanted))]
+        return found[::-1] if newer else found
+
+    def current(self, key: Key, dialect: str) -> Current | None:
+        """Of the key's requests by this API the one that runs, else the oldest; None where all have ended."""
+        rows = self._db.ask(FIRST, {"own": key.id, "tests": key.test, "api": dialect})
+        if not rows:
+            return None
+        *values, number, watched = rows[0]
+        request = Request.of(values)
+        return Current(request, self._etas.of(request), number, watched)
+
+    def cancel_own(self, key: Key, dialect: str, limit: int | None = None) -> None:
+        """Cancel the key's requests by this API that have not ended, the oldest first; up to `limit`."""
+        found = self._db.ask(OLDEST, {"own": key.id, "tests": key.test, "api": dialect})
+        ids = [id for (id,) in found[:limit]]
+        for begin in range(0, len(ids), CANCELLED_TOGETHER):
+            with self._db.write() as tx:
+                for row in THOSE.all(tx, {"those": ids[begin : begin + CANCELLED_TOGETHER]}):
+                    lifecycle.cancel(tx, Request.of(row), self._rules)
 
     def cancel(self, id: str, account_id: str) -> Request:
         """End a queued request; have a running one's worker stop it, by its next renewal; leave an ended one.
@@ -113,6 +204,10 @@ class Queue:
         """Seconds that `steps` take on an idle server; None when nothing was measured yet."""
         step = self._etas.speeds.step(speed_key)
         return None if step is None else round(step * steps, 2)
+
+    def measured(self, slug: str) -> dict[str, float]:
+        """Seconds of an evaluation of the model, by speed key without the slug."""
+        return self._etas.speeds.of_model(slug)
 
     def ended(self, ids: Sequence[str]) -> dict[str, Request]:
         """Those of up to 30,000 requests that have ended, by id, in one statement."""
@@ -184,7 +279,8 @@ class Queue:
     def needed_inputs(self) -> frozenset[str]:
         """The names of the files that requests which have not ended need as their input images."""
         with self._db.read() as view:
-            return frozenset(view.scalars(select(inputs.c.name)))
+            rows = view.execute(select(inputs.c.name, inputs.c.further)).all()
+        return frozenset(name for row in rows for name in (row.name, *(row.further or "").split()))
 
     def input_size(self, id: str) -> Size | None:
         """Width and height in pixels of a request's input image, where that is stored here and it has not ended.
@@ -236,8 +332,7 @@ class Leases:
         first = following(None)
         if first is None:
             return []
-        with self._db.read() as view:
-            found = claim.claimable(view, first, self._rules, limit)
+        found = claim.claimable(self._db, first, self._rules, limit)
         if not found.number:
             return []
         with self._db.write() as tx:
@@ -311,7 +406,7 @@ class Leases:
 
 
 def _own(view: Connection, id: str, account_id: str) -> Request:
-    row = view.execute(OWN, {"own": id, "whose": account_id}).one_or_none()
+    row = OWN.first(view, {"own": id, "whose": account_id})
     if row is None:
         raise RequestUnknown(id)
     return Request.of(row)

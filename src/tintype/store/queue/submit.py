@@ -1,7 +1,7 @@
 """Submitting a request: checked against its key's limits, its price held, queued; once per idempotency key.
 
 The limits, of a key, an account and all together: requests per minute, concurrent requests and images, bytes of input
-images.
+images; of a key also requests and dollars per day, and dollars in all.
 """
 
 from __future__ import annotations
@@ -35,17 +35,18 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.sql.dml import ReturningUpdate
 
+from tintype.catalog.limits import DAILY_LIMITS, LIMITS, SHARED_LIMITS
 from tintype.core import GenerationParams, Json, Size
-from tintype.errors import Forbidden, IdempotencyMismatch, TooManyRequests
+from tintype.errors import Forbidden, IdempotencyMismatch, QueueFull, TooManyRequests
 from tintype.settings.groups import Safety
-from tintype.store.accounts.keys import SHARED_LIMITS, Ceilings, Key
+from tintype.store.accounts.keys import Ceilings, Key
 from tintype.store.billing import ledger
 from tintype.store.db.conditions import kept
 from tintype.store.db.database import now
 from tintype.store.db.notify import Channel, notify
-from tintype.store.db.records import Allowance, Billing, Lease, Request, RequestMetadata, Status, Timing
+from tintype.store.db.records import DAY, Allowance, Billing, Lease, Request, RequestMetadata, Status, Timing, utc_day
+from tintype.store.db.statements import Statement
 from tintype.store.db.tables import accounts, api_keys, inputs, requests, unended
 from tintype.store.queue.lifecycle import Rules
 
@@ -59,15 +60,22 @@ RETRY_AFTER = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A request's input image, stored here until its request ends: its file, the bytes that this takes, its pixels.
+    """A request's input images, stored here until it ends: a file, the bytes that they take, the init image's pixels.
 
-    One that came in the request's body has a file of its own, which counts against its account's quota and is deleted
-    when the request ends. An upload or an output is only referred to: 0 bytes.
+    Those that came in the request's body have files of their own, which count against its account's quota and are
+    deleted when the request ends. Uploads and outputs are only referred to: 0 bytes.
     """
 
     name: str
     bytes: int
-    size: Size
+    #: None where the init image isn't among them.
+    size: Size | None
+    #: The files of the others.
+    further: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.name, *self.further
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ class NewRequest:
     cancel_after: float | None = None
     #: Seconds in which it isn't claimable.
     start_after: float = 0.0
-    #: Its input image, where that is stored here.
+    #: Its input images, where any of them is stored here.
     input: Input | None = None
     metadata: RequestMetadata = field(default_factory=RequestMetadata)
     id: str = field(default_factory=lambda: str(uuid4()))
@@ -157,7 +165,7 @@ def _sent_with(key_id: str, idempotency_key: str) -> ColumnElement[bool]:
 # Statements, built once: that takes longer than running them
 
 LAST = select(func.coalesce(func.max(columns.seq), 0)).scalar_subquery()
-INSERT = (
+INSERT = Statement(
     insert(requests)
     .values(
         seq=LAST + 1,
@@ -167,6 +175,7 @@ INSERT = (
     )
     .returning(columns.seq, columns.submitted_at, columns.due_at, columns.cancel_at)
 )
+IN_INPUTS = Statement(insert(inputs))
 NEW = {"status": Status.QUEUED, "attempt": 0, "hand_backs": 0, "cancel_requested": False, "step": 0}
 
 
@@ -197,8 +206,11 @@ def _insert(tx: Connection, new: NewRequest) -> Request:
         "fingerprint": metadata.fingerprint,
         "reply": metadata.reply,
         "traceparent": metadata.traceparent,
+        "dialect": metadata.dialect,
+        "asked": metadata.asked,
+        "callback": metadata.callback and metadata.callback.to_json(),
     }
-    made = tx.execute(INSERT, row).one()
+    made = INSERT.one(tx, row)
     return Request(
         id=new.id,
         seq=made.seq,
@@ -234,12 +246,13 @@ def _token_taken(full_at: ColumnElement[float], per_minute: ColumnElement[int]) 
     return case((per_minute > 0, before + literal(MINUTE, Double()) / cast(per_minute, Double())), else_=full_at)
 
 
-TAKE_FROM_KEY = (
+TAKE_FROM_KEY = Statement(
     update(api_keys)
     .where(api_keys.c.id == bindparam("whose"))
     .values(**ledger.HELD_BY_KEY, bucket_full_at=_token_taken(api_keys.c.bucket_full_at, api_keys.c.rpm))
     .returning(*(api_keys.c[name] for name in ("id", "account_id", *SHARED_LIMITS, "self_made")))
     .returning(*(api_keys.c[name] for name in ("spend_cap", "spent", "bucket_full_at")))
+    .returning(*(api_keys.c[name] for limit in DAILY_LIMITS for name in (limit.name, limit.used)))
 )
 
 
@@ -258,7 +271,7 @@ class Needed(NamedTuple):
 
 
 @lru_cache(32)
-def _take_from_account(needed: Needed) -> ReturningUpdate[Any]:
+def _take_from_account(needed: Needed) -> Statement:
     """Test and live requests have limits apart from each other."""
     whose: BindParameter[str] = bindparam("whose", type_=String())
     u = unended.c
@@ -277,7 +290,7 @@ def _take_from_account(needed: Needed) -> ReturningUpdate[Any]:
     taken = _token_taken(accounts.c.bucket_full_at, bindparam("per_minute", type_=Integer()))
     row = accounts.c.balance, accounts.c.held, accounts.c.bucket_full_at
     changed = update(accounts).where(accounts.c.id == whose).values(**ledger.HELD_BY_ACCOUNT, bucket_full_at=taken)
-    return changed.returning(*row, *given)
+    return Statement(changed.returning(*row, *given))
 
 
 def _sharing(name: str) -> ColumnElement[bool]:
@@ -291,7 +304,7 @@ def _shares(name: str) -> ColumnElement[bool]:
 
 def _shared(key: Row[Any], name: str, ceilings: Ceilings) -> int:
     """The server's maximum of that name, where the key shares it with others of its account; else 0."""
-    own: int | None = key._mapping[name]
+    own: int | None = getattr(key, name)
     shared: int = 0 if own is not None and not key.self_made else getattr(ceilings, name)
     return shared
 
@@ -302,7 +315,8 @@ def _shared(key: Row[Any], name: str, ceilings: Ceilings) -> int:
 def _admit(tx: Connection, request: Request, new: NewRequest, rules: Rules) -> Request:
     """Take a new request's price and tokens from its key and its account, and check what is left."""
     taken = {"taken_at": request.timing.submitted_at, "hold_price": request.billing.price}
-    key = tx.execute(TAKE_FROM_KEY, {**taken, "whose": request.key_id}).one()
+    today = utc_day(request.timing.submitted_at)
+    key = TAKE_FROM_KEY.one(tx, {**taken, "whose": request.key_id, "today": today})
     shared = {name: _shared(key, name, rules.ceilings) for name in SHARED_LIMITS}
     needed = Needed(
         queue=bool(rules.ceilings.queue),
@@ -312,11 +326,12 @@ def _admit(tx: Connection, request: Request, new: NewRequest, rules: Rules) -> R
         inputs=bool(new.input and new.input.bytes),
     )
     about = {"whose": key.account_id, "own_key": key.id, "is_test": request.test, "per_minute": shared["rpm"]}
-    account = tx.execute(_take_from_account(needed), {**taken, **about}).one()
+    ledger.hold(tx, request)
+    account = _take_from_account(needed).one_with_waiting(tx, {**taken, **about})
     allowance = _check(request, key, account, rules.ceilings)
     if new.input:
         _admit_input(tx, request, new.input, int(account.inputs or 0), rules.input_quota)
-    ledger.hold(tx, request, key, account)
+    ledger.check_hold(request, key, account)
     notify(tx, Channel.claimable(test=request.test))
     return replace(request, allowance=allowance, remaining=account.balance - account.held)
 
@@ -324,16 +339,18 @@ def _admit(tx: Connection, request: Request, new: NewRequest, rules: Rules) -> R
 class Full(Exception):
     """There is no room until one of the requests `which` ends."""
 
-    def __init__(self, words: str, which: ColumnElement[bool], request: Request) -> None:
+    def __init__(
+        self, words: str, which: ColumnElement[bool], request: Request, kind: type[TooManyRequests] = TooManyRequests
+    ) -> None:
         super().__init__(words)
-        self.words, self.which, self.moment = words, which, request.timing.submitted_at
+        self.words, self.which, self.moment, self.kind = words, which, request.timing.submitted_at, kind
 
     def refusal(self, left: float | None) -> TooManyRequests:
         """For the caller. left: the seconds until one of them ends, as far as is known."""
-        return TooManyRequests(self.words, min(MINUTE, RETRY_AFTER if left is None else left), self.moment)
+        return self.kind(self.words, min(MINUTE, RETRY_AFTER if left is None else left), self.moment)
 
 
-class Limit(NamedTuple):
+class Maximum(NamedTuple):
     """A maximum of a name in SHARED_LIMITS, and the keys that share it."""
 
     name: str
@@ -345,8 +362,9 @@ class Limit(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The keys, as the subject of a message."""
-        return "the API keys of this account together" if self.shared else "this API key"
+        """The beginning of its refusal."""
+        whose = ("the API keys of this account together",) if self.shared else ()
+        return LIMITS[self.name].refuses(self.max, *whose)
 
     @property
     def which(self) -> ColumnElement[bool]:
@@ -359,8 +377,10 @@ class Limit(NamedTuple):
 def _check(request: Request, key: Row[Any], account: Row[Any], ceilings: Ceilings) -> Allowance | None:
     """Check a new request by the rows that it has changed; raises Full, TooManyRequests, Forbidden if no wait helps.
 
-    Returns what is left in the key's own token bucket or its account's, the smaller of the two; None without a limit.
+    Returns what is left of its requests per day, in the key's own token bucket or in its account's, the least of them;
+    None without a limit.
     """
+    left = _check_day(request, key)  # first, since that wait is the longest
     if ceilings.queue:
         _check_queue(request, account, ceilings)
     for limit in _limits(key, "concurrency", ceilings):
@@ -368,11 +388,29 @@ def _check(request: Request, key: Row[Any], account: Row[Any], ceilings: Ceiling
     for limit in _limits(key, "max_queued", ceilings):
         _check_images(request, limit, account.shared_images if limit.shared else account.own_images)
     moment = request.timing.submitted_at
-    left = [
+    left += [
         _allowance((account if limit.shared else key).bucket_full_at, limit, moment)
         for limit in _limits(key, "rpm", ceilings)
     ]
     return min(left, default=None)
+
+
+def _check_day(request: Request, key: Row[Any]) -> list[Allowance]:
+    """The key's limits of a UTC day: that on which the request was submitted, which is counted in them already."""
+    moment, price = request.timing.submitted_at, request.billing.price
+    midnight = (utc_day(moment) + 1) * float(DAY)
+    again = f"Retry after midnight UTC, in {ceil(midnight - moment)} s."
+    if key.daily_requests is not None and key.daily_requests_used > key.daily_requests:
+        words = LIMITS["daily_requests"].refuses(key.daily_requests)
+        raise TooManyRequests(f"{words}. {again}", midnight - moment, moment)
+    if key.daily_spend is not None and price and key.daily_spend_used > key.daily_spend:
+        words, needs = LIMITS["daily_spend"].refuses(ledger.shown(key.daily_spend)), ledger.shown(price)
+        if price > key.daily_spend:  # no wait would help
+            raise Forbidden(f"{words}; this request alone needs {needs}", reason="limit")
+        left = ledger.shown(max(0, key.daily_spend - key.daily_spend_used + price))
+        words = f"{words}, of which {left} is left, but this request needs {needs}"
+        raise TooManyRequests(f"{words}. {again}", midnight - moment, moment)
+    return [] if key.daily_requests is None else [Allowance(key.daily_requests - key.daily_requests_used, midnight)]
 
 
 def _check_queue(request: Request, account: Row[Any], ceilings: Ceilings) -> None:
@@ -382,56 +420,54 @@ def _check_queue(request: Request, account: Row[Any], ceilings: Ceilings) -> Non
         words = f"One account may have {limit} images in the queue; this request asks for {request.images}"
         raise Forbidden(words, reason="limit")
     if account.queue > ceilings.queue:
-        raise Full(f"The queue is full: it holds {ceilings.queue} images", true(), request)
+        raise Full(f"The queue is full: it holds {ceilings.queue} images", true(), request, QueueFull)
     if account.account > limit:
         words = f"One account may have {limit} of the {ceilings.queue} images that the queue holds"
         own = columns.key_id.in_(select(api_keys.c.id).where(api_keys.c.account_id == request.account_id))
-        raise Full(f"{words}; with this request it would have {account.account}", own, request)
+        raise Full(f"{words}; with this request it would have {account.account}", own, request, QueueFull)
 
 
-def _check_requests(request: Request, limit: Limit, concurrent: int) -> None:
+def _check_requests(request: Request, limit: Maximum, concurrent: int) -> None:
     if concurrent > limit.max:
-        words = f"Too many requests: {limit.words} may have {limit.max} at the same time"
-        raise Full(words, limit.which, request)
+        raise Full(limit.words, limit.which, request)
 
 
-def _check_images(request: Request, limit: Limit, images: int) -> None:
-    words = f"Too many images: {limit.words} may have {limit.max} at the same time"
+def _check_images(request: Request, limit: Maximum, images: int) -> None:
     if request.images > limit.max:  # no wait would help
-        raise Forbidden(f"{words}; this request alone asks for {request.images}", reason="limit")
+        raise Forbidden(f"{limit.words}; this request alone asks for {request.images}", reason="limit")
     if images > limit.max:
-        words = f"{words}; with this request {'they' if limit.shared else 'it'} would have {images}"
+        words = f"{limit.words}; with this request {'they' if limit.shared else 'it'} would have {images}"
         raise Full(words, limit.which, request)
 
 
-def _allowance(full_at: float, limit: Limit, moment: float) -> Allowance:
+def _allowance(full_at: float, limit: Maximum, moment: float) -> Allowance:
     """What is left in a token bucket, of which one has been taken."""
     spare = moment + MINUTE + 1e-6 - full_at  # rounding errors
     if spare < 0:
         wait = full_at - moment - MINUTE
-        words = f"Too many requests: {limit.words} may send {limit.max} per minute"
-        raise TooManyRequests(f"{words}. Retry in {max(1, ceil(wait))} s.", wait, moment)
+        raise TooManyRequests(f"{limit.words}. Retry in {max(1, ceil(wait))} s.", wait, moment)
     return Allowance(int(spare * limit.max / MINUTE), full_at)
 
 
-def _limits(key: Row[Any], name: str, ceilings: Ceilings) -> list[Limit]:
+def _limits(key: Row[Any], name: str, ceilings: Ceilings) -> list[Maximum]:
     """The key's own maximum of that name, and the server's, which it shares with others of its account."""
-    own, shared = key._mapping[name], _shared(key, name, ceilings)
-    both = (Limit(name, own or 0, key, shared=False), Limit(name, shared, key, shared=True))
+    own, shared = getattr(key, name), _shared(key, name, ceilings)
+    both = (Maximum(name, own or 0, key, shared=False), Maximum(name, shared, key, shared=True))
     return [limit for limit in both if limit.max]
 
 
 def _admit_input(tx: Connection, request: Request, image: Input, taken: int, quota: int) -> None:
-    """Note a new request's image; those of one account that came in bodies may take `quota` bytes together.
+    """Note a new request's images; those of one account that came in bodies may take `quota` bytes together.
 
     taken: bytes of those before it.
-    Raises TooManyRequests, and Forbidden for an image that alone takes more.
+    Raises TooManyRequests, and Forbidden for what alone takes more.
     """
     if taken + image.bytes > quota:
         words = f"The input images of an account's requests may take {quota} bytes together until those end"
         if not taken:
             raise Forbidden(f"{words}; this one alone takes {image.bytes}", reason="limit")
         raise TooManyRequests(f"{words}: {taken} are taken, and this one takes {image.bytes}", RETRY_AFTER)
-    width, height = image.size
-    row = {"name": image.name, "size": image.bytes, "width": width, "height": height}
-    tx.execute(insert(inputs), {"request_id": request.id, "account_id": request.account_id, **row})
+    width, height = image.size or (None, None)
+    further = " ".join(image.further) or None
+    row = {"name": image.name, "size": image.bytes, "width": width, "height": height, "further": further}
+    IN_INPUTS.later(tx, {"request_id": request.id, "account_id": request.account_id, **row})

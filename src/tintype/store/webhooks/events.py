@@ -1,4 +1,4 @@
-"""Webhook events: the messages that go into the outbox in the transaction that ends their request, and their links."""
+"""Webhook events: the messages that go into the outbox in the transaction of what they tell of, and their links."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, bindparam, exists, insert, literal_column, select
 
+from tintype.core import Callback
 from tintype.store.billing.ledger import dollars
-from tintype.store.db.records import DISABLED, EVENTS, DeliveryStatus, Request, Status, Subscription
+from tintype.store.db.records import DISABLED, EVENTS, STARTED, DeliveryStatus, Event, Request, Status, Subscription
 from tintype.store.db.tables import deliveries, webhooks
+from tintype.store.webhooks.predictions import prediction
 
 #: In what a statement on a request returns: whether the request's account has webhooks. Its column is named in full,
 #: since on SQLite SQLAlchemy leaves the table's name away there.
 HAS_WEBHOOKS = exists().where(webhooks.c.account_id == literal_column("requests.account_id"), ~webhooks.c.removed)
 OWNED = select(webhooks).where(webhooks.c.account_id == bindparam("whose"), ~webhooks.c.removed)
+#: The account's own one, which signs what its requests ask for.
+SIGNS = OWNED.where(webhooks.c.url.is_(None))
 ENQUEUE = insert(deliveries)
 
 
@@ -33,34 +37,65 @@ def enqueue_deliveries(tx: Connection, request: Request, moment: float) -> None:
         url = subscription.url if event in subscription.events else None
         if subscription.url is None:
             url = request.metadata.webhook_url
+            rows += _to_callback(subscription, request, event, moment)
         if not url:
             continue
         base = subscription.base_url or request.metadata.base_url or ""
         if base not in bodies:
             bodies[base] = json.dumps(message(request, event, moment, base), ensure_ascii=False)
-        disabled = subscription.disabled_at is not None
-        rows.append(
-            {
-                "id": f"msg_{uuid4().hex}",
-                "webhook_id": subscription.id,
-                "account_id": subscription.account_id,
-                "request_id": request.id,
-                "event": event,
-                "url": url,
-                "receiver": receiver(url),
-                "body": bodies[base],
-                "status": DeliveryStatus.FAILED if disabled else DeliveryStatus.PENDING,
-                "attempt": 0,
-                "earlier": 0,
-                "due_at": moment,
-                "created_at": moment,
-                "ended_at": moment if disabled else None,
-                "error": DISABLED if disabled else None,
-                "traceparent": request.metadata.traceparent,
-            }
-        )
+        rows.append(_delivery(subscription, request, event, url, bodies[base], moment))
     if rows:
         tx.execute(ENQUEUE, rows)
+
+
+def enqueue_start(tx: Connection, request: Request) -> None:
+    """Write the delivery that tells a request's callback of its first claim, in the transaction that claims it."""
+    callback, moment = request.metadata.callback, request.timing.started_at or 0.0
+    if callback is None or not _is_told(callback, STARTED):
+        return
+    for subscription in map(Subscription.of, tx.execute(SIGNS, {"whose": request.account_id})):
+        if rows := _to_callback(subscription, request, STARTED, moment):
+            tx.execute(ENQUEUE, rows)
+
+
+def _is_told(callback: Callback, event: str) -> bool:
+    """Whether a callback asks for an event. There are no outputs before it has completed, and logs are never sent."""
+    if event == STARTED:
+        return "start" in callback.events
+    return "completed" in callback.events or ("output" in callback.events and event == Event.REQUEST_COMPLETED)
+
+
+def _to_callback(subscription: Subscription, request: Request, event: str, moment: float) -> list[dict[str, Any]]:
+    """The delivery to the request's callback, if it is told. subscription: the account's own, which signs it."""
+    callback = request.metadata.callback
+    if callback is None or not _is_told(callback, event):
+        return []
+    body = json.dumps(prediction(request, request.metadata.base_url or "", callback.version, moment))
+    return [_delivery(subscription, request, event, callback.url, body, moment)]
+
+
+def _delivery(
+    subscription: Subscription, request: Request, event: str, url: str, body: str, moment: float
+) -> dict[str, Any]:
+    disabled = subscription.disabled_at is not None
+    return {
+        "id": f"msg_{uuid4().hex}",
+        "webhook_id": subscription.id,
+        "account_id": subscription.account_id,
+        "request_id": request.id,
+        "event": event,
+        "url": url,
+        "receiver": receiver(url),
+        "body": body,
+        "status": DeliveryStatus.FAILED if disabled else DeliveryStatus.PENDING,
+        "attempt": 0,
+        "earlier": 0,
+        "due_at": moment,
+        "created_at": moment,
+        "ended_at": moment if disabled else None,
+        "error": DISABLED if disabled else None,
+        "traceparent": request.metadata.traceparent,
+    }
 
 
 def message(request: Request, event: str, moment: float, base: str) -> dict[str, Any]:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Query
 from pydantic import Field
 
 from tintype.core import IMAGE_ROLES, STORED_INPUT
-from tintype.errors import Forbidden, NotFound
+from tintype.errors import Forbidden
 from tintype.store.accounts.keys import Key
 from tintype.store.billing.reports import DAY, beginning
 from tintype.store.db.records import Status
 from tintype.store.queue.history import PENDING, Filter, Past, Sort
+from tintype.store.store import Store
 from tintype.store.webhooks.events import file_url
 from tintype.web.auth import Reader
 from tintype.web.declared import Allowed, Answer, SentQuery
-from tintype.web.dependencies import BaseUrl, FilesDep, StoreDep
-from tintype.web.files import Files
+from tintype.web.dependencies import BaseUrl, StoreDep
 from tintype.web.openapi import errors
 from tintype.web.query import Absent, Day, Page, PageQuery, WindowQuery
 from tintype.web.threads import Threaded
@@ -99,12 +100,16 @@ class HistoryRow(Answer):
     error: Omittable[str] = None
 
     @classmethod
-    def of(cls, past: Past, files: Files, base: str) -> Self:
-        """The request as its account sees it, with the addresses of those images that are still there."""
-        outputs = () if past.result is None else past.result.outputs
-        images = [file_url(one.name, base) for one in outputs if _is_there(one.name, files)]
+    def rows(cls, pasts: Sequence[Past], store: Store, base: str) -> list[Self]:
+        """The requests as their account sees them."""
+        there = store.images.there(pasts)
+        return [cls.of(past, [file_url(one.output.name, base) for one in there[past.id]]) for past in pasts]
+
+    @classmethod
+    def of(cls, past: Past, images: list[str]) -> Self:
+        """images: the addresses of those that are still there."""
         status = next(status for status, meant in STATUSES.items() if past.status in meant)
-        params = _params(past)
+        params = sent_params(past)
         return cls(
             request_id=past.id,
             model_name=past.slug,
@@ -129,9 +134,7 @@ class HistoryPage(Paged[HistoryRow]):
 
 
 @router.get("/request-history", operation_id="listHistory", summary="Requests, failures included")
-def history(
-    key: Reader, store: StoreDep, files: FilesDep, base: BaseUrl, query: Annotated[HistoryQuery, Query()]
-) -> HistoryPage:
+def history(key: Reader, store: StoreDep, base: BaseUrl, query: Annotated[HistoryQuery, Query()]) -> HistoryPage:
     """One page of the requests in a window of at most 31 days, each with its cost, inputs and outcome."""
     query.check(key)
     since, before = query.window(DEFAULT_DAYS, MAX_HISTORY_DAYS)
@@ -148,20 +151,21 @@ def history(
         sort=SORTS[query.sort_by],
         descending=query.sort_order == "desc",
     )
-    return HistoryPage.of((HistoryRow.of(row, files, base) for row in rows), query.page, query.per_page, total)
+    return HistoryPage.of(HistoryRow.rows(rows, store, base), query.page, query.per_page, total)
 
 
 @router.get(
     "/request-history/{request_id}", operation_id="getHistoryRow", summary="A request of any age", responses=errors(404)
 )
-def one(key: Reader, store: StoreDep, files: FilesDep, base: BaseUrl, request_id: str) -> HistoryRow:
+def one(key: Reader, store: StoreDep, base: BaseUrl, request_id: str) -> HistoryRow:
     """The same row as in the list, whatever the request's age."""
-    return HistoryRow.of(store.queue.history.find(request_id, key.account_id), files, base)
+    [row] = HistoryRow.rows([store.queue.history.find(request_id, key.account_id)], store, base)
+    return row
 
 
 @router.get("/generations", operation_id="listGenerations", summary="Completed requests")
 def generations(
-    key: Reader, store: StoreDep, files: FilesDep, base: BaseUrl, query: Annotated[GenerationsQuery, Query()]
+    key: Reader, store: StoreDep, base: BaseUrl, query: Annotated[GenerationsQuery, Query()]
 ) -> HistoryPage:
     """One page of the completed requests."""
     query.check(key)
@@ -173,29 +177,19 @@ def generations(
         statuses=STATUSES["COMPLETED"],
     )
     rows, total = store.queue.history.page(completed, size=ROWS, page=query.page)
-    return HistoryPage.of((HistoryRow.of(row, files, base) for row in rows), query.page, ROWS, total)
+    return HistoryPage.of(HistoryRow.rows(rows, store, base), query.page, ROWS, total)
 
 
 @router.get("/recent-generations", operation_id="listRecentGenerations", summary="A model's latest images")
-def recent(
-    key: Reader, store: StoreDep, files: FilesDep, base: BaseUrl, query: Annotated[RecentQuery, Query()]
-) -> HistoryPage:
+def recent(key: Reader, store: StoreDep, base: BaseUrl, query: Annotated[RecentQuery, Query()]) -> HistoryPage:
     """The latest twenty of one model."""
     completed = Filter(account_id=key.account_id, model=query.model_name, statuses=STATUSES["COMPLETED"])
     rows, total = store.queue.history.page(completed, size=ROWS)
-    return HistoryPage.of((HistoryRow.of(row, files, base) for row in rows), 1, ROWS, total)
+    return HistoryPage.of(HistoryRow.rows(rows, store, base), 1, ROWS, total)
 
 
-def _is_there(name: str, files: Files) -> bool:
-    try:
-        files.outputs.size(name)
-    except NotFound:
-        return False
-    return True
-
-
-def _params(past: Past) -> dict[str, Any]:
-    """The parameters; an image of the body wasn't stored as text."""
+def sent_params(past: Past) -> dict[str, Any]:
+    """A request's parameters, in JSON; an image of the body wasn't stored as text."""
     hidden = {name: None for name in IMAGE_ROLES if str(past.params.get(name, "")).startswith(STORED_INPUT)}
     params: dict[str, Any] = exact(dict(past.params))
     return params | hidden

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Self, TypeVar
 
 from fastapi import APIRouter
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo, create_model
 
+from tintype.catalog.limits import DAILY_LIMITS, LIMITS, MAX_LIMIT, Limit
 from tintype.catalog.models import SD15_IMG2IMG
-from tintype.catalog.spec import no_number
 from tintype.store.accounts.delegation import KeyDelegation
-from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL, OVERLAP, Key, KeyState, Mode
-from tintype.store.billing.ledger import micro
+from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL, OVERLAP, Key, KeyState, Mode, stored_limits
 from tintype.web.auth import Reader, Runner
-from tintype.web.declared import Answer, Declared
+from tintype.web.declared import Answer, Declared, Number
 from tintype.web.dependencies import StoreDep
 from tintype.web.json_body import body_of
 from tintype.web.openapi import WITH_BODY, errors
@@ -23,8 +23,7 @@ from tintype.web.wire import Dollars, Id, Moment, Omittable, utc
 
 router = APIRouter(prefix="/v2/keys", route_class=Threaded, responses=errors(401, 403), tags=["keys"])
 
-#: Of every limit, at most.
-MAX_LIMIT = 1_000_000_000
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def _known(slugs: list[str] | None, info: ValidationInfo) -> list[str] | None:
@@ -44,12 +43,31 @@ def _flag(value: object) -> object:
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
-#: Numbers may be sent as texts, as parameters of models may: a form has nothing else.
-Number = BeforeValidator(no_number)
-Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), Number] | None
 BodyFlag = Annotated[bool, BeforeValidator(_flag), Field(strict=True)]
 
 
+def _with_fields(fields: dict[str, Any]) -> Callable[[type[Model]], type[Model]]:
+    """A decorator of a model: it gets these fields too."""
+
+    def extend(model: type[Model]) -> type[Model]:
+        return create_model(
+            model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **fields
+        )
+
+    return extend
+
+
+def _sent(limit: Limit) -> tuple[Any, Any]:
+    bounds: Any = Field(ge=limit.min, le=MAX_LIMIT)
+    number: Any = Annotated[float, bounds, Number] if limit.money else Annotated[int, bounds, Number]
+    return number | None, Field(None, description=f"{limit.allowed}, or null")
+
+
+def _shown(limit: Limit) -> tuple[Any, Any]:
+    return (Dollars if limit.money else int) | None, Field(description=f"{limit.help}, at most")
+
+
+@_with_fields({name: _sent(limit) for name, limit in LIMITS.items()})
 class NewKey(Declared):
     """The body of a new key. The descriptions say what is allowed, also in errors."""
 
@@ -64,22 +82,14 @@ class NewKey(Declared):
     expires_in: Annotated[float, Field(gt=0, le=MAX_TTL), Number] | None = Field(
         None, description=f"seconds, up to {MAX_TTL}; null for no expiry"
     )
-    spend_cap: Annotated[float, Field(ge=0, le=MAX_LIMIT), Number] | None = Field(
-        None, description=f"dollars from 0 to {MAX_LIMIT}, or null"
-    )
-    rpm: Limit = Field(None, description=f"requests per minute from 1 to {MAX_LIMIT}, or null")
-    concurrency: Limit = Field(None, description=f"concurrent requests from 1 to {MAX_LIMIT}, or null")
-    max_queued: Limit = Field(None, description=f"images at the same time from 1 to {MAX_LIMIT}, or null")
-    max_pixels: Limit = Field(None, description=f"pixels of one request from 1 to {MAX_LIMIT}, or null")
 
     def columns(self) -> dict[str, Any]:
         """What was sent, as the key's columns; the others are the caller's own."""
         said = self.model_dump(exclude_unset=True, exclude={"expires_in"})
-        if self.spend_cap is not None:
-            said["spend_cap"] = micro(self.spend_cap)
         if "expires_in" in self.model_fields_set and self.expires_in is None:
             said["expires_at"] = None
-        return {"name": self.name, **said}
+        limits = stored_limits({name: said.pop(name) for name in LIMITS.keys() & said.keys()})
+        return {"name": self.name, **said, **limits}
 
 
 class Rotation(Declared):
@@ -90,6 +100,11 @@ class Rotation(Declared):
     )
 
 
+def _used(limit: Limit) -> tuple[Any, Any]:
+    return Dollars if limit.money else int, Field(description=f"Today's, against {limit.name}")
+
+
+@_with_fields({name: _shown(limit) for name, limit in LIMITS.items()} | {one.used: _used(one) for one in DAILY_LIMITS})
 class KeyInfo(Answer):
     """A key without its secret, which isn't stored."""
 
@@ -102,17 +117,8 @@ class KeyInfo(Answer):
     read_only: bool
     operator: bool
     state: KeyState
-    spend_cap: Dollars | None
     spent: Dollars
     """Dollars that it has spent, and that its running requests hold."""
-    rpm: int | None
-    """Requests per minute, at most."""
-    concurrency: int | None
-    """Its requests that have not ended, at most."""
-    max_queued: int | None
-    """Their images, at most."""
-    max_pixels: int | None
-    """Pixels of one request, at most."""
     created_at: Moment
     expires_at: Moment | None
     revoked_at: Moment | None
@@ -127,8 +133,10 @@ class KeyInfo(Answer):
     def of(cls, key: Key, caller: Key, delegation: KeyDelegation) -> Self:
         """The key as the caller sees it."""
         may_change = delegation.governs(caller, key)
-        state, until = key.state(time.time()), key.old_until
-        return cls.from_record(key, state=state, overlap_until=until, own=key.id == caller.id, may_change=may_change)
+        moment, until, own = time.time(), key.old_until, key.id == caller.id
+        today = {limit.used: key.used(limit, moment) for limit in DAILY_LIMITS}
+        state = key.state(moment)
+        return cls.from_record(key, state=state, overlap_until=until, own=own, may_change=may_change, **today)
 
 
 class KeyList(Answer):
@@ -163,8 +171,9 @@ def listed(key: Reader, store: StoreDep) -> KeyList:
 def create(key: Runner, store: StoreDep, wanted: Annotated[NewKey, body_of(NewKey, NEW)]) -> ChangedKey:
     """Make a key; its secret is in this answer and nowhere else.
 
-    It may do no more than the key that makes it: models, max_pixels and expires_in are by default that one's own. A key
-    with a spend cap, an rpm, a concurrency or a max_queued of its own makes no keys: another one would add to them.
+    It may do no more than the key that makes it: models, expires_in and limits of a single request, as max_pixels, are
+    by default that one's own. A key with a limit of several requests, as rpm or spend_cap, makes no keys: another one
+    would add to it.
     """
     made, secret = store.delegation.create(key, wanted.columns(), wanted.expires_in)
     return ChangedKey(key=KeyInfo.of(made, key, store.delegation), secret=secret)

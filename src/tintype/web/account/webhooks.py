@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field, StringConstraints
@@ -135,7 +135,8 @@ class DeliveryInfo(Answer):
 
     delivery_id: str
     request_id: Id
-    event: Event
+    event: Event | Literal["REQUEST_STARTED"]
+    """`REQUEST_STARTED` only of a prediction that asked for it."""
     url: Url
     status: DeliveryStatus
     attempts: int
@@ -255,17 +256,17 @@ def dispatch_logs(key: Reader, store: StoreDep, query: Annotated[LogQuery, Query
     return DeliveryLog(logs=[*map(DeliveryInfo.of, found)], page=query.page)
 
 
-def own_webhook(url: str, store: Store, settings: Settings, key: Key) -> str | None:
+def own_webhook(url: str, store: Store, settings: Settings, key: Key, name: str = HEADER) -> str | None:
     """The address of a call's X-Webhook-URL, None for a blank one; creates the webhook that signs for it.
 
-    Raises InvalidParameter, WebhookRefused for an address that can't be a webhook's.
+    name: of what it stands in. Raises InvalidParameter, WebhookRefused for an address that can't be a webhook's.
     """
     url = url.strip(" \t")
     if not url:
         return None
     if not url.isascii():  # a header has no character set: the call would go to another path
-        raise InvalidParameter(HEADER, url, "an address in ASCII, where é, say, is written %C3%A9")
-    _checked(settings, url, HEADER)
+        raise InvalidParameter(name, url, "an address in ASCII, where é, say, is written %C3%A9")
+    _checked(settings, url, name)
     store.webhooks.own(key.account_id)
     return url
 

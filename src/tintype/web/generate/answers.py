@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
+from math import isinf
 from typing import Any, Literal
 
 from pydantic import Field
 
 from tintype import core
-from tintype.core import Format, Output
+from tintype.catalog.formats import FORMATS
+from tintype.core import Output
 from tintype.errors import KINDS, BadPicture, Cancelled, ContentRefused, NoRoom, TintypeError
-from tintype.media.images import content_type
 from tintype.media.storage import Storage
-from tintype.store.billing.ledger import dollars
+from tintype.store.billing.ledger import dollars, plain
 from tintype.store.db.records import CANCELLED, Request, Status
-from tintype.store.queue.eta import Eta
+from tintype.store.queue.eta import Eta, Obstacle
 from tintype.store.webhooks.events import file_url, links
 from tintype.web.declared import Answer
-from tintype.web.wire import Id, Url, exact
+from tintype.web.generate.dialect import Accepted
+from tintype.web.wire import Id, Moment, Url, exact
 
 #: The states of a request, and what each means to its caller.
 STATES = {
     "QUEUED": "Accepted, waiting for a worker",
     "PROCESSING": "Running on a worker",
-    "COMPLETED": "Done: the pictures are ready",
+    "COMPLETED": "Done: the images are ready",
     "FAILED": "Failed, refused or cancelled: the error says why, and nothing was charged",
 }
 IN_WORDS = "; ".join(": ".join(state) for state in STATES.items())
@@ -56,6 +58,11 @@ class Running(Answer):
     progress: float = Field(ge=0, le=1)
     step: int
     steps: int
+    waiting_for: Obstacle = Field(
+        "worker",
+        description="What it waits for in addition to its turn: `resume`, as the operator has paused the queue, or "
+        "`worker`, as none takes requests at the moment; absent where neither",
+    )
     mode: Mode = "test"
 
 
@@ -114,6 +121,8 @@ class Image(Answer):
     file_name: str
     file_size: str = Field(description="Bytes, in digits")
     seed: str
+    kept_until: Moment | None
+    """When it expires, unless its account keeps it, or earlier if the server needs the room; null for no end."""
 
 
 class Result(Answer):
@@ -138,8 +147,9 @@ def status(request: Request, base: str, eta: Eta) -> Running | Completed | Faile
         return _failed(request)
     if request.status is Status.COMPLETED:
         metrics = InferenceTime(inference_time=_made(request).inference_time)
-        known = {**_progress(request), **request.mode}
+        known = {**progress(request), **request.mode}
         return Completed(status="COMPLETED", request_id=request.id, metrics=metrics, **known)
+    obstacle = {"waiting_for": eta.obstacle} if eta.obstacle else {}
     return Running(
         status="QUEUED" if request.status is Status.QUEUED else "PROCESSING",
         request_id=request.id,
@@ -147,17 +157,19 @@ def status(request: Request, base: str, eta: Eta) -> Running | Completed | Faile
         queue_position=eta.position,
         eta=eta.seconds,
         **links(request, base),
-        **_progress(request),
+        **progress(request),
+        **obstacle,
         **request.mode,
     )
 
 
-def result(request: Request, base: str, remaining: int, outputs: Storage) -> Result | Failed:
-    """The whole answer of a request that has ended."""
+def result(request: Request, base: str, remaining: int, outputs: Storage, image_ttl: float) -> Result | Failed:
+    """The whole answer of a request that has ended. image_ttl: seconds from its end to its images', or infinite."""
     if request.status is not Status.COMPLETED:
         return _failed(request)
     made = _made(request)
-    images = [_image(one, made.format, base) for one in made.outputs]
+    until = (request.timing.ended_at or 0.0) + image_ttl
+    images = [_image(one, made.format, base, None if isinf(until) else until) for one in made.outputs]
     in_base64 = request.params.get("base64", False)
     cost = dollars(request.billing.cost or 0)
     warnings = {"warnings": [*request.warnings]} if request.warnings else {}
@@ -189,6 +201,20 @@ def notes(request: Request, told: Mapping[str, str]) -> dict[str, str]:
     return {**told, **{name: str(value) for name, value in said.items() if value}}
 
 
+def made(accepted: Accepted) -> core.Result:
+    """What was made of a request that has ended; raises the error of one that is FAILED."""
+    if accepted.request.result is None:
+        error = failure(accepted.request)
+        error.headers |= accepted.headers
+        raise error
+    return accepted.request.result
+
+
+def made_headers(accepted: Accepted) -> dict[str, str]:
+    """The headers of the answer to a request that is COMPLETED, whatever it is answered with."""
+    return notes(accepted.request, accepted.headers) | {"x-cost": plain(accepted.request.billing.cost or 0)}
+
+
 def encoded(output: Output, outputs: Storage) -> str:
     """A file as base64."""
     return b64encode(outputs.get(output.name)).decode()
@@ -207,6 +233,12 @@ def times(request: Request) -> dict[str, Any]:
     rounded = {name: round(seconds, 4) for name, seconds in metrics.items()}
     more = {"cold_start": 0 if made is None else made.cold_start, "retry_count": request.retries}
     return rounded | {name: number for name, number in more.items() if number}
+
+
+def progress(request: Request) -> dict[str, Any]:
+    """How far it is, from 0 to 1, and in steps."""
+    done = request.step / request.steps if request.steps else float(request.status is Status.COMPLETED)
+    return {"progress": round(min(done, 1.0), 4), "step": request.step, "steps": request.steps}
 
 
 def failure(request: Request) -> TintypeError:
@@ -229,22 +261,18 @@ def _failed(request: Request) -> Failed:
     )
 
 
-def _progress(request: Request) -> dict[str, Any]:
-    done = request.step / request.steps if request.steps else float(request.status is Status.COMPLETED)
-    return {"progress": round(min(done, 1.0), 4), "step": request.step, "steps": request.steps}
-
-
 def _made(request: Request) -> core.Result:
     if request.result is None:
         raise TintypeError("the request has no result")
     return request.result
 
 
-def _image(output: Output, format: Format, base: str) -> Image:
+def _image(output: Output, format: str, base: str, until: float | None) -> Image:
     return Image(
         url=file_url(output.name, base),
-        content_type=content_type(format),
+        content_type=FORMATS[format].content_type,
         file_name=output.name,
         file_size=str(output.size),
         seed=str(output.seed),
+        kept_until=until,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,9 +14,11 @@ from tintype.core import Json
 from tintype.errors import TintypeError
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Request
+from tintype.store.queue.submit import NewRequest
 from tintype.store.store import Store
 from tintype.web.files import Files
 from tintype.web.runtime import Runtime
+from tintype.web.threads import Bunches
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,18 @@ class Call:
     store: Store
     files: Files
     runtime: Runtime
+    submissions: Bunches[Submission, Submitted]
+    #: What of its address's query it asks for: another one with the same idempotency key is another call.
+    query: str = ""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a call asks for, until it is queued."""
+
+    call: Call
+    #: Checks it; raises what is wrong with it.
+    prepare: Callable[[], NewRequest]
 
 
 @dataclass(frozen=True)
@@ -60,12 +75,31 @@ class Accepted:
         return "idempotent-replayed" in self.headers
 
 
+#: The answer to a submission; or what finds it, or raises the refusal, in one of its caller's threads.
+Submitted = Accepted | Callable[[], Accepted]
+
+
 class Dialect(Protocol):
     """One public API, as the vendor's v1 and v2 are. Another is a module of its own and its place in `app.DIALECTS`."""
 
     @property
+    def name(self) -> str:
+        """As it is noted with each request, and in `/metrics`; several dialects of one API share it."""
+
+    @property
+    def schemes(self) -> Collection[str]:
+        """Where its callers put their key besides `x-api-key`: schemes of Authorization that `auth.SCHEMES` has."""
+
+    @property
     def waits(self) -> bool:
         """Whether its calls are answered when their request has ended, or as soon as it is queued."""
+
+    @property
+    def cancels(self) -> bool:
+        """Whether a call that waits in vain cancels its request, unless it has an Idempotency-Key.
+
+        Where callers know of no address to fetch the images from, and send again what was not answered.
+        """
 
     def owns(self, path: str) -> bool:
         """Whether an address is its own, where errors have its shape: also those that no route of it has raised."""
@@ -77,7 +111,10 @@ class Dialect(Protocol):
         """What a body asks a model for; raises MissingParameter, InvalidParameter."""
 
     def render(self, call: Call, accepted: Accepted) -> Response:
-        """The answer, in one of the caller's threads; raises the error of a request that has FAILED."""
+        """The answer; raises the error of a request that has FAILED.
+
+        In one of the caller's threads where it waits, else in the event loop, unless its endpoint sees to that.
+        """
 
     def error(self, error: TintypeError) -> Response:
         """The answer to a call that has failed."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from functools import partial
+from typing import Annotated, NamedTuple, get_args
 
 from fastapi import APIRouter, Header, Response
 from fastapi.sse import format_sse_event
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from tintype.errors import NotFound, StorageUnavailable, StoreUnavailable
 from tintype.store.db.records import Status
+from tintype.store.queue.eta import Obstacle
 from tintype.store.queue.progress import Preview, RequestUpdate
 from tintype.store.store import Store
 from tintype.web.auth import Reader
@@ -79,7 +81,7 @@ class EventCursor(NamedTuple):
     running: int = 0
     #: The position in the queue, or the step.
     number: int = 0
-    #: The number of the last preview.
+    #: The number of the last preview; of a queued request, that of what it waits for in addition to its turn.
     preview: int = 0
 
     @classmethod
@@ -94,6 +96,7 @@ class EventCursor(NamedTuple):
 
 
 OVER = EventCursor(999_999_999)
+OBSTACLES = (None, *get_args(Obstacle))
 LastEventId = Annotated[
     str,
     Header(alias="Last-Event-ID", description="The id of the last event that you have: it isn't sent again"),
@@ -113,7 +116,7 @@ LastEventId = Annotated[
             },
         },
         NO_CONTENT: {"description": "By its Last-Event-ID, the client has had all events: don't connect again"},
-        **errors(400, 401, 404, 429),
+        **errors(400, 401, 403, 404, 429),
     },
 )
 async def events(
@@ -135,6 +138,23 @@ async def events(
     return CountedStream(runtime.waits, key.account_id, stream.run(), headers=HEADERS)
 
 
+async def beating(
+    heartbeat: float, next: Callable[[float], Awaitable[list[bytes]]], goes_on: Callable[[], bool]
+) -> AsyncIterator[bytes]:
+    """Events as long as it goes on, and a comment after each silent heartbeat, in seconds.
+
+    next: those of the next N seconds, N being what it is given.
+    """
+    due = time.monotonic() + heartbeat
+    while goes_on():
+        events = await next(due - time.monotonic())
+        if not events and time.monotonic() >= due:
+            events = [format_sse_event(comment="still here")]
+        for event in events:
+            due = time.monotonic() + heartbeat
+            yield event
+
+
 @dataclass
 class Stream:
     """One client that follows one request.
@@ -154,14 +174,12 @@ class Stream:
     async def run(self) -> AsyncIterator[bytes]:
         """Events until the request has ended or the server closes, and a comment after each silent heartbeat."""
         with self.runtime.watcher.watching(self.id, follows=True) as watch:
-            heartbeat_at = time.monotonic() + self.runtime.settings.web.events_heartbeat
-            while self.cursor != OVER and not self.runtime.shutdown.closing:
-                texts = await self._next(watch, heartbeat_at - time.monotonic())
-                if not texts and time.monotonic() >= heartbeat_at:
-                    texts = [format_sse_event(comment="still here")]
-                for text in texts:
-                    heartbeat_at = time.monotonic() + self.runtime.settings.web.events_heartbeat
-                    yield text
+            heartbeat = self.runtime.settings.web.events_heartbeat
+            async for text in beating(heartbeat, partial(self._next, watch), self._goes_on):
+                yield text
+
+    def _goes_on(self) -> bool:
+        return self.cursor != OVER and not self.runtime.shutdown.closing
 
     async def _next(self, watch: Watch, seconds: float) -> list[bytes]:
         update = await watch.next(seconds)
@@ -189,7 +207,8 @@ class Stream:
     def _events(self, update: RequestUpdate) -> Iterator[bytes]:
         if update.request.ended:
             remaining = self.store.accounts.remaining(self.account_id)
-            body = answers.result(update.request, self.base, remaining, self.files.outputs)
+            files = self.files
+            body = answers.result(update.request, self.base, remaining, files.outputs, files.image_ttl)
             yield self._event(OVER, update.request.status.lower(), body)
         elif update.request.status is Status.QUEUED:
             yield from self._queued(update)
@@ -197,7 +216,8 @@ class Stream:
             yield from self._running(update)
 
     def _queued(self, update: RequestUpdate) -> Iterator[bytes]:
-        cursor = EventCursor(update.request.attempt + 1, 0, update.eta.position or 0)
+        obstacle = OBSTACLES.index(update.eta.obstacle)
+        cursor = EventCursor(update.request.attempt + 1, 0, update.eta.position or 0, obstacle)
         if update.eta.position is not None and cursor != self.cursor:
             yield self._event(cursor, "queued", self._status(update))
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from fastapi import Response
 
+from tintype.catalog.formats import FORMATS
 from tintype.catalog.spec import Catalogue, ModelSpec, Param
 from tintype.web.errors import StillRunningError
-from tintype.web.generate.submit import OPTIONS
+from tintype.web.generate.submit import takes
 from tintype.web.openapi import BINARY, OF_RATE, REFUSALS, SCHEMAS, WITH_BODY, Schema, errors, headers, refusal
 
 #: Headers of answers to submits, and of v1's to finished ones.
@@ -53,7 +54,7 @@ def run(spec: ModelSpec, name: str, shape: Any) -> dict[str, Any]:
     answer = {
         "description": "The image; with base64, or of several, JSON",
         "model": shape,
-        "content": {f"image/{kind}": BINARY for kind in spec.formats},
+        "content": {FORMATS[name].content_type: BINARY for name in spec.formats},
         "headers": headers(*SUBMITTED, *OF_RATE, *MADE),
     }
     return {
@@ -90,7 +91,7 @@ def _asked(spec: ModelSpec, name: str) -> Schema:
     }
     content: Schema = {kind: {"schema": {"$ref": f"{SCHEMAS}{name}{ending}"}} for kind, ending in kinds.items()}
     content["application/json"]["examples"] = {"example": {"value": dict(spec.example)}}
-    return {"parameters": [*OPTIONS], "requestBody": {"required": True, "content": content}}
+    return takes(content)
 
 
 def bodies(catalogue: Catalogue) -> dict[str, Schema]:

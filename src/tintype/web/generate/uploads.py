@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import Field
 
+from tintype.core import Json, Size
 from tintype.errors import BadPicture, PerhapsDone
 from tintype.media.images import identify
 from tintype.media.inline import from_text
@@ -75,11 +77,17 @@ def upload(key: Runner, files: FilesDep, base: BaseUrl, body: Annotated[NewUploa
 
 def store(files: Files, account_id: str, texts: list[str]) -> tuple[list[str], float]:
     """Store the images, all or none → their names, and when they expire; raises BadPicture, BadRequest."""
-    images = [_read(files, index, text) for index, text in enumerate(texts)]
+    return keep(files, account_id, [_read(files, index, text) for index, text in enumerate(texts)])
+
+
+def keep(
+    files: Files, account_id: str, images: Sequence[tuple[bytes, str, Size]], about: Json | None = None
+) -> tuple[list[str], float]:
+    """The same of images with their suffixes and sizes. about: what their account says of them; raises BadRequest."""
     uploads: list[Upload] = []
     try:
         for data, suffix, (width, height) in images:
-            uploads.append(Upload(files.uploads.put(data, suffix), len(data), width, height))
+            uploads.append(Upload(files.uploads.put(data, suffix), len(data), width, height, about))
         return [upload.name for upload in uploads], files.rows.add(account_id, uploads)
     except PerhapsDone:
         raise  # they may be the account's now; if they aren't, the cleanup removes them
@@ -89,7 +97,7 @@ def store(files: Files, account_id: str, texts: list[str]) -> tuple[list[str], f
         raise
 
 
-def _read(files: Files, index: int, text: str) -> tuple[bytes, str, tuple[int, int]]:
+def _read(files: Files, index: int, text: str) -> tuple[bytes, str, Size]:
     """An image, its file's suffix (by its bytes, not by the URI), its size."""
     try:
         # An address, which is no image, counts as an empty one: `identify` refuses it.

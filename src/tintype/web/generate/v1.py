@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
+from pydantic import WithJsonSchema
 
+from tintype.catalog.formats import FORMATS
 from tintype.catalog.spec import Catalogue
-from tintype.core import Format
-from tintype.media.images import content_type
-from tintype.store.billing.ledger import plain
-from tintype.store.db.records import Status
 from tintype.store.webhooks.events import file_url
 from tintype.web.auth import Reader
 from tintype.web.declared import Answer
@@ -34,7 +32,7 @@ class ImagesInBase64(Answer):
     infer_time: float
     """Seconds of the model's work."""
     outputs: int
-    image_format: Format
+    image_format: Annotated[str, WithJsonSchema({"type": "string", "enum": [*FORMATS]})]
 
 
 class ImageAddress(Answer):
@@ -72,14 +70,9 @@ class V1(Vendor):
     def render(self, call: Call, accepted: Accepted) -> Response:
         """The image's bytes, or JSON: base64 where the parameters ask for it, addresses of several images."""
         request, outputs = accepted.request, call.files.outputs
-        if request.status is not Status.COMPLETED or request.result is None:
-            error = answers.failure(request)
-            error.headers |= accepted.headers
-            raise error
-        made = request.result
+        made = answers.made(accepted)
         first = made.outputs[0]
-        headers = answers.notes(request, accepted.headers) | {
-            "x-cost": plain(request.billing.cost or 0),
+        headers = answers.made_headers(accepted) | {
             "x-generation-time": f"{made.inference_time:g}",
             "x-seed-value": str(made.seed),
             "x-output-metadata": f'{{"width": {first.width}, "height": {first.height}}}',
@@ -97,10 +90,10 @@ class V1(Vendor):
             base = accepted.base
             found = [ImageAddress(url=file_url(one.name, base), seed=str(one.seed)) for one in made.outputs]
             return ImageAddresses(images=found).response(headers=headers)
-        run, kind = partial(call.runtime.threads.run, request.account_id), content_type(made.format)
+        run, kind = partial(call.runtime.threads.run, request.account_id), FORMATS[made.format].content_type
         return StoredFile(outputs, first.name, outputs.size(first.name), run=run, headers=headers, media_type=kind)
 
 
 def poll(key: Reader, request_id: str, http: HttpRequest, store: StoreDep, files: FilesDep, base: BaseUrl) -> Response:
     """The same body as the result endpoint of v2."""
-    return request_answer(polled(http, store, request_id, key), files.outputs, base)
+    return request_answer(polled(http, store, request_id, key), files, base)

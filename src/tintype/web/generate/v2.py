@@ -10,9 +10,8 @@ from pydantic import Field
 
 from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.errors import TintypeError
-from tintype.media.storage import Storage
 from tintype.store.accounts.keys import Key
-from tintype.store.db.records import Status
+from tintype.store.db.records import VENDOR, Status
 from tintype.store.queue.queue import Found
 from tintype.store.store import Store
 from tintype.store.webhooks.events import links
@@ -20,6 +19,7 @@ from tintype.web.auth import Reader, Runner
 from tintype.web.declared import Answer
 from tintype.web.dependencies import BaseUrl, FilesDep, StoreDep
 from tintype.web.errors import plain_error
+from tintype.web.files import Files
 from tintype.web.generate import answers, operations
 from tintype.web.generate.answers import Completed, Failed, Result, Running, Submitted
 from tintype.web.generate.dialect import Accepted, Call
@@ -41,19 +41,22 @@ STATE: dict[str, Any] = {
     "tags": ["requests"],
     "response_model": Annotated[Running | Completed, Field(discriminator="status")],
     "response_description": "How it stands",
-    "responses": {200: {"headers": headers("x-request-id")}, **FAILED, **errors(400, 401, 404)},
+    "responses": {200: {"headers": headers("x-request-id")}, **FAILED, **errors(400, 401, 403, 404)},
 }
 RESULT: dict[str, Any] = {
     "tags": ["requests"],
     "response_model": Annotated[Running | Result, Field(discriminator="status")],
     "response_description": "How it stands",
-    "responses": {200: {"headers": headers("x-request-id", *answers.NOTES)}, **FAILED, **errors(400, 401, 404)},
+    "responses": {200: {"headers": headers("x-request-id", *answers.NOTES)}, **FAILED, **errors(400, 401, 403, 404)},
 }
 
 
 class Vendor:
     """What the vendor's two versions have in common."""
 
+    name = VENDOR
+    schemes = ("bearer",)
+    cancels = False
     #: A body has a model's own parameters.
     parse = staticmethod(ModelSpec.parse)
 
@@ -112,7 +115,7 @@ def result(
     key: Reader, request_id: str, http: HttpRequest, store: StoreDep, files: FilesDep, base: BaseUrl
 ) -> Response:
     """The images' addresses once the request is COMPLETED; until then its status."""
-    return request_answer(polled(http, store, request_id, key), files.outputs, base)
+    return request_answer(polled(http, store, request_id, key), files, base)
 
 
 def polled(http: HttpRequest, store: Store, request_id: str, key: Key) -> Found:
@@ -122,12 +125,13 @@ def polled(http: HttpRequest, store: Store, request_id: str, key: Key) -> Found:
     return found
 
 
-def request_answer(found: Found, outputs: Storage, base: str) -> Response:
+def request_answer(found: Found, files: Files, base: str) -> Response:
     """The result endpoint's answer: 422 for FAILED, the status while there is no result yet."""
     request = found.request
     if not request.ended:
         return _found(answers.status(request, base, found.eta))
-    return _found(answers.result(request, base, found.remaining, outputs), answers.notes(request, {}))
+    result = answers.result(request, base, found.remaining, files.outputs, files.image_ttl)
+    return _found(result, answers.notes(request, {}))
 
 
 def _found(answer: Running | Completed | Result | Failed, headers: dict[str, str] | None = None) -> Response:

@@ -41,9 +41,11 @@ REMEMBERED = 1024
 class Watch:
     """One call that waits for a request's end or, if it follows, for any news of it."""
 
-    def __init__(self, id: str, *, follows: bool) -> None:
+    def __init__(self, id: str, *, follows: bool, previews: bool = True) -> None:
         self.id = id
         self.follows = follows
+        #: Whether a call that follows wants previews made.
+        self.previews = previews
         #: Whether there is nothing more to wait for: the request has ended, or its record has expired.
         self.over = False
         #: The request as it ended, for a call that waits.
@@ -166,8 +168,9 @@ class Watcher:
         self._marked: dict[str, float] = {}
 
     @contextmanager
-    def watching(self, id: str, *, follows: bool = False) -> Iterator[Watch]:
-        watch, watches = Watch(id, follows=follows), self._follows if follows else self._waits
+    def watching(self, id: str, *, follows: bool = False, previews: bool = True) -> Iterator[Watch]:
+        watch = Watch(id, follows=follows, previews=previews)
+        watches = self._follows if follows else self._waits
         if follows:
             self._follows_at = 0.0
         elif not watches:
@@ -294,7 +297,8 @@ class Watcher:
     def _mark(self) -> None:
         """Have previews made of followed requests that run; repeated in time, for all of them together."""
         watches = chain.from_iterable(self._follows.values())
-        running = {watch.id for watch in watches if watch.known and watch.known.status is Status.PROCESSING}
+        shown = (watch for watch in watches if watch.previews)
+        running = {watch.id for watch in shown if watch.known and watch.known.status is Status.PROCESSING}
         recent = time.monotonic() - PREVIEWS_FOR / 2
         if all(self._marked.get(id, 0.0) > recent for id in running) or (self._marking and not self._marking.done()):
             return
@@ -316,12 +320,24 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
-class ConcurrentWaits:
-    """The open calls that wait for or follow a request, counted by account and limited per account and in all."""
+#: In errors: what the calls are, and what to do.
+WAITING = (
+    "waiting calls",
+    "Use POST /v2/…, which doesn't wait, and ask for the request's status",
+)
+DOWNLOADS = "downloads of several images", "Let one end first"
 
-    def __init__(self, max_per_account: int, max_total: int) -> None:
+
+class ConcurrentWaits:
+    """The open calls that wait for or follow a request, counted by account and limited per account and in all.
+
+    words: what they are and what to do, in an error.
+    """
+
+    def __init__(self, max_per_account: int, max_total: int, words: tuple[str, str] = WAITING) -> None:
         self._max_per_account = max_per_account
         self._max_total = max_total
+        self._words = words
         self._open: Counter[str] = Counter()
 
     @property
@@ -341,9 +357,9 @@ class ConcurrentWaits:
     def enter(self, account_id: str) -> None:
         """Count one more; raises TooManyRequests."""
         if self._open[account_id] >= self._max_per_account:
-            raise _too_many("this account", self._max_per_account)
+            raise self._too_many("this account", self._max_per_account)
         if self.open >= self._max_total:
-            raise _too_many("this server", self._max_total)
+            raise self._too_many("this server", self._max_total)
         self._open[account_id] += 1
 
     def leave(self, account_id: str) -> None:
@@ -352,13 +368,10 @@ class ConcurrentWaits:
         if not self._open[account_id]:
             del self._open[account_id]
 
-
-def _too_many(whose: str, limit: int) -> TooManyRequests:
-    words = (
-        f"Too many waiting calls: {whose} may have {limit} that wait for or follow requests at the same time. "
-        "Use POST /v2/…, which doesn't wait, and ask for the request's status"
-    )
-    return TooManyRequests(words, RETRY_AFTER, time.time())
+    def _too_many(self, whose: str, limit: int) -> TooManyRequests:
+        kind, advice = self._words
+        words = f"Too many {kind}: {whose} may have {limit} at the same time. {advice}"
+        return TooManyRequests(words, RETRY_AFTER, time.time())
 
 
 class CountedStream(EventSourceResponse):

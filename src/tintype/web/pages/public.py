@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as HttpRequest
 from fastapi.responses import RedirectResponse
 from pydantic import Field
 
+from tintype.catalog.formats import offered
 from tintype.catalog.samples import SAMPLES
-from tintype.core import Format
 from tintype.errors import NotFound, NotReady
 from tintype.media.samples import draw
 from tintype.store.store import Store
@@ -21,7 +20,7 @@ from tintype.web.declared import Answer, SentQuery
 from tintype.web.dependencies import BaseUrl, FilesDep, RuntimeDep
 from tintype.web.openapi import BINARY, errors, headers
 from tintype.web.query import QueryFlag
-from tintype.web.responses import CachedEndpoint, StoredFile, conditional
+from tintype.web.responses import CachedEndpoint, Described, StoredFile, conditional
 from tintype.web.runtime import Runtime
 from tintype.web.threads import Threaded, holder, in_thread
 from tintype.web.wire import Omittable
@@ -81,10 +80,8 @@ async def health() -> Health:
 @router.get("/openapi.json", include_in_schema=False)
 def description(http: HttpRequest, base: BaseUrl) -> Response:
     """The API, with the address at which the caller reached it."""
-    servers = json.dumps([{"url": base}]).encode()
-    described: bytes = http.app.state.described()
-    body = described[:-1] + b', "servers": ' + servers + b"}"
-    return conditional(http, body, "application/json")
+    described: Described = http.app.state.described()
+    return conditional(http, described.at(base))
 
 
 @router.get("/metrics", include_in_schema=False)
@@ -135,7 +132,7 @@ async def ready(runtime: RuntimeDep, query: Annotated[ReadyQuery, Query()], resp
     tags=["files"],
     summary="A generated or uploaded image",
     responses={
-        200: {"description": "The image", "content": {f"image/{kind}": BINARY for kind in get_args(Format)}},
+        200: {"description": "The image", "content": {row.content_type: BINARY for row in offered()}},
         307: {
             "description": "Where the storage itself has it, if the operator has enabled that",
             "headers": headers("Location"),

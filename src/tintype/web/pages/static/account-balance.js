@@ -1,34 +1,41 @@
-/** The balance: day by day as a plot, and row by row as the ledger has it. */
+/** The money: what was spent per day as a plot, and the balance row by row as the ledger has it. */
+
 import { get } from "./api.js";
-import { plotLine } from "./chart.js";
+import { plotBars } from "./chart.js";
+import { moment } from "./dates.js";
 import { fill, h } from "./dom.js";
-import { day } from "./history.js";
 import { pager } from "./pager.js";
 import { table } from "./table.js";
-import { dollars, moment } from "./words.js";
+import { dollars, exact, onAxis } from "./words.js";
 
 /** @type {Record<string, string>} */
 const KINDS = { grant: "Credit", settle: "Request", adjust: "Taken back" };
 const ROWS = 10;
 
 /**
- * Fill the panel with the balance of the last days.
+ * Fill the panel with what was added and spent.
  * @param {HTMLElement} panel
- * @param {number} count of days
+ * @param {Api.LedgerDays["days"]} days those of the plot
  */
-export async function drawBalance(panel, count) {
-  const { days } = await get(`/v2/ledger/days?from_date=${day(count - 1)}&to_date=${day(0)}`);
+export async function drawBalance(panel, days) {
   const [given, taken] = [sum(days.map((one) => one.given)), sum(days.map((one) => one.taken))];
   const rows = h("div.ledger", { "aria-live": "polite" });
+  const spent = {
+    title: "Spent",
+    values: days.map((one) => one.taken),
+    words: (/** @type {number} */ place) => `${dollars(days[place].taken)} spent`,
+  };
   fill(
     panel,
-    h("h2", {}, "Balance"),
-    h("p.lead", {}, `${dollars(given)} added, ${dollars(taken)} spent`),
-    plotLine(
-      days.map(({ date }) => date),
-      days.map(({ balance }) => balance),
-      (place) => `${dollars(days[place].balance)} at its end`,
-    ),
+    h("h2", {}, "Spending"),
+    h("p.lead", {}, `${dollars(taken)} spent, ${dollars(given)} added`),
+    taken
+      ? plotBars(
+          days.map(({ date }) => date),
+          [spent],
+          { least: 0.0001, show: onAxis, name: `Spent per day, ${dollars(taken)} in all` },
+        )
+      : h("p.hint", {}, "Nothing was spent in these days."),
     rows,
   );
   await drawLedger(rows, 1);
@@ -49,8 +56,8 @@ async function drawLedger(place, page) {
   const line = (/** @type {Api.LedgerRow} */ row) => [
     h("time", { datetime: row.created_at }, moment(row.created_at)),
     what(row),
-    `${row.amount > 0 ? "+" : "−"}${dollars(Math.abs(row.amount))}`,
-    dollars(row.balance),
+    `${row.amount > 0 ? "+" : "−"}${exact(Math.abs(row.amount))}`,
+    exact(row.balance),
   ];
   fill(
     place,

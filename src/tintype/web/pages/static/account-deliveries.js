@@ -1,8 +1,9 @@
 /** A webhook's delivery log: what was sent, what came of it, and the button that sends it again. */
+
 import { get, send, sleep } from "./api.js";
+import { moment } from "./dates.js";
 import { fill, h, icon } from "./dom.js";
 import { createError } from "./refusal.js";
-import { moment } from "./words.js";
 
 /** Milliseconds between polls of deliveries that wait, and how many polls there are. */
 const [PAUSE, POLLS] = [1000, 20];

@@ -13,23 +13,19 @@ const LIVES = [
   [90, "90 days"],
   [365, "a year"],
 ];
-/** Name at the server, words, what stands in the field while it is empty. */
-const LIMITS = [
-  ["spend_cap", "Spends at most, $", "no cap"],
-  ["rpm", "Requests a minute", "the account's"],
-  ["concurrency", "Concurrent requests", "the account's"],
-  ["max_queued", "Queued pictures", "the account's"],
-  ["max_pixels", "Pixels a request", "any"],
-];
+
+/**
+ * What a form for a key is made of; the mode is the reader's key's.
+ * @typedef {{models: Model[], mode: "live" | "test", limits: Api.KeyLimit[]}} Choices
+ */
 
 /**
  * A form for a key.
- * @param {Model[]} models
- * @param {"live" | "test"} mode the reader's key's
+ * @param {Choices} choices
  * @param {(wanted: object) => Promise<void>} make sends what `POST /v2/keys` takes; what it throws is shown
  * @param {() => void} cancel
  */
-export function createKeyForm(models, mode, make, cancel) {
+export function createKeyForm({ models, mode, limits }, make, cancel) {
   const name = h("input", {
     id: unique("name"),
     value: "",
@@ -55,17 +51,16 @@ export function createKeyForm(models, mode, make, cancel) {
     { id: unique("life") },
     LIVES.map(([days, words]) => h("option", { value: days }, words)),
   );
-  const limits = LIMITS.map(([field, words, empty]) => ({
-    field,
-    words,
-    input: h("input", { id: unique(field), inputmode: "decimal", placeholder: empty, autocomplete: "off" }),
+  const fields = limits.map((limit) => ({
+    limit,
+    input: h("input", { id: unique(limit.name), inputmode: "decimal", placeholder: limit.empty, autocomplete: "off" }),
   }));
   const error = createError();
   const read = () => {
     const slugs = chosen.filter(({ box }) => box.checked).map(({ slug }) => slug);
-    const figures = limits
+    const figures = fields
       .filter(({ input }) => input.value.trim())
-      .map(({ field, input }) => [field, figure(input.value)]);
+      .map(({ limit, input }) => [limit.name, figure(input.value)]);
     return {
       name: name.value.trim(),
       test: test.checked,
@@ -97,7 +92,7 @@ export function createKeyForm(models, mode, make, cancel) {
       h(
         "div.pairs",
         {},
-        limits.map(({ words, input }) => h("div", {}, h("label", { for: input.id }, words), input)),
+        fields.map(({ limit, input }) => h("div", {}, h("label", { for: input.id }, limit.label), input)),
       ),
     ),
     error.element,

@@ -1,35 +1,30 @@
 /** The account's API keys: what each may do, new ones, new secrets, and their end. */
+
 import { createKeyForm } from "./account-key-form.js";
 import { get, send } from "./api.js";
+import { date } from "./dates.js";
 import { confirm, openDialog, showSecret } from "./dialog.js";
 import { fill, h, icon } from "./dom.js";
 import { forgetKey } from "./key.js";
-import { date, dollars } from "./words.js";
+import { dollars } from "./words.js";
 
 /** Seconds for which the secret before goes on working. */
 const OVERLAP = 86_400;
 const ONCE =
   "It is shown this once: the server keeps a hash of it and nothing more. Store it now, where your programs find it.";
-/** @type {[limit: Api.Limit, words: string][]} */
-const LIMITS = [
-  ["rpm", "a minute"],
-  ["concurrency", "concurrent requests"],
-  ["max_queued", "queued pictures"],
-  ["max_pixels", "pixels a request"],
-];
 
 /**
  * Fill the panel.
  * @param {HTMLElement} panel
- * @param {{models: Model[], mode: "live" | "test"}} reader the mode is the reader's key's
+ * @param {import("./account-key-form.js").Choices} choices
  */
-export async function drawKeys(panel, { models, mode }) {
-  const redraw = () => drawKeys(panel, { models, mode });
+export async function drawKeys(panel, choices) {
+  const redraw = () => drawKeys(panel, choices);
   const { keys, may_create: mayCreate } = await get("/v2/keys");
   const [alive, over] = [true, false].map((wanted) =>
-    keys.filter(({ state }) => (state === "in force") === wanted).map((key) => one(key, redraw)),
+    keys.filter(({ state }) => (state === "in force") === wanted).map((key) => one(key, choices.limits, redraw)),
   );
-  const create = h("button.primary", { type: "button", onclick: () => openCreate(models, mode, redraw) }, "New key");
+  const create = h("button.primary", { type: "button", onclick: () => openCreate(choices, redraw) }, "New key");
   fill(
     panel,
     h("div.head-row", {}, h("h2", {}, "API keys"), mayCreate ? create : null),
@@ -43,9 +38,10 @@ export async function drawKeys(panel, { models, mode }) {
 
 /**
  * @param {Api.Key} key
+ * @param {Api.KeyLimit[]} limits
  * @param {() => Promise<void>} redraw
  */
-function one(key, redraw) {
+function one(key, limits, redraw) {
   const marks = [
     key.own ? "this tab's" : "",
     key.mode === "test" ? "test" : "",
@@ -76,36 +72,47 @@ function one(key, redraw) {
         h("code", {}, `${key.begins}…`),
         marks.filter(Boolean).map((mark) => h("span.badge", {}, mark)),
       ),
-      h("p.hint", {}, limits(key).join(" · ")),
+      h("p.hint", {}, rights(key, limits).join(" · ")),
     ),
     tools,
   );
 }
 
 /**
- * What limits a key, in words.
+ * What a key may do, in words.
  * @param {Api.Key} key
+ * @param {Api.KeyLimit[]} limits
  */
-function limits(key) {
+function rights(key, limits) {
   const until = key.expires_at ? `until ${date(key.expires_at)}` : "";
   return [
     key.models === null ? "all models" : key.models.join(", "),
-    key.spend_cap === null ? `spent ${dollars(key.spent)}` : `spent ${dollars(key.spent)} of ${dollars(key.spend_cap)}`,
-    ...LIMITS.map(([name, words]) => (key[name] === null ? "" : `${key[name].toLocaleString("en")} ${words}`)),
+    key.spend_cap === null ? `spent ${dollars(key.spent)}` : "",
+    ...limits.map((limit) => words(key, limit)),
     `made ${date(key.created_at)}`,
     key.revoked_at ? `revoked ${date(key.revoked_at)}` : until,
   ].filter(Boolean);
 }
 
 /**
- * @param {Model[]} models
- * @param {"live" | "test"} mode
+ * `60 a minute`, `spent $0.10 of $0.50`; nothing of a limit that the key doesn't have.
+ * @param {Api.Key} key
+ * @param {Api.KeyLimit} limit
+ */
+function words(key, { name, money, listed, used }) {
+  const values = /** @type {Record<string, number | null>} */ (/** @type {unknown} */ (key));
+  const figure = (/** @type {string} */ of) =>
+    money ? dollars(values[of] ?? 0) : (values[of] ?? 0).toLocaleString("en");
+  return values[name] === null ? "" : listed.replace("{max}", figure(name)).replace("{used}", figure(used));
+}
+
+/**
+ * @param {import("./account-key-form.js").Choices} choices
  * @param {() => Promise<void>} redraw
  */
-function openCreate(models, mode, redraw) {
+function openCreate(choices, redraw) {
   const form = createKeyForm(
-    models,
-    mode,
+    choices,
     async (wanted) => {
       const { key, secret } = await send("/v2/keys", wanted);
       dialog.close();

@@ -1,21 +1,18 @@
 /** Usage by day and by model: a plot of the days, and sums by model as a table. */
-import { get } from "./api.js";
 import { plotBars } from "./chart.js";
 import { fill, h } from "./dom.js";
-import { day } from "./history.js";
 import { table } from "./table.js";
-import { dollars, duration } from "./words.js";
+import { dollars, shortTitle } from "./words.js";
 
 /**
- * Fill the panel with what was used in the last days.
+ * Fill the panel with what was used.
  * @param {HTMLElement} panel
  * @param {Model[]} models
- * @param {number} count of days
- * @param {number} kept seconds for which the server knows of requests
+ * @param {Api.Usage} usage
+ * @param {string[]} days those of the plot
+ * @param {string} known what the server knows of requests, where that is less than was asked for
  */
-export async function drawUsage(panel, models, count, kept) {
-  const { data, total } = await get(`/v2/usage?from_date=${day(count - 1)}&to_date=${day(0)}`);
-  const days = [...Array(count).keys()].map((before) => day(count - 1 - before));
+export function drawUsage(panel, models, { data, total }, days, known) {
   const rows = models
     .map((model) => ({ model, rows: data.filter((row) => row.model_name === model.slug) }))
     .filter(({ rows }) => rows.length);
@@ -27,13 +24,12 @@ export async function drawUsage(panel, models, count, kept) {
       {},
       `${total.requests.toLocaleString("en")} ${total.requests === 1 ? "request" : "requests"}, ${dollars(total.cost)}`,
     ),
-    count * 86_400 > kept
-      ? h("p.hint", {}, `Requests are known for ${duration(kept)}; the balance permanently.`)
-      : null,
+    known ? h("p.hint", {}, known) : null,
     total.requests
       ? plotBars(
           days,
           rows.map((one) => series(one, days)),
+          { least: 1, show: (tick) => tick.toLocaleString("en"), name: `Requests per day, ${total.requests} in all` },
         )
       : h("p.hint", {}, "Nothing was asked for in these days."),
     total.requests
@@ -52,10 +48,10 @@ export async function drawUsage(panel, models, count, kept) {
 function series({ model, rows }, days) {
   const of = new Map(rows.map((row) => [row.date, row]));
   return {
-    title: model.title,
+    title: shortTitle(model),
     values: days.map((date) => of.get(date)?.requests ?? 0),
     words: (/** @type {number} */ place) =>
-      `${of.get(days[place])?.requests} × ${model.title}, ${dollars(of.get(days[place])?.cost ?? 0)}`,
+      `${of.get(days[place])?.requests} × ${shortTitle(model)}, ${dollars(of.get(days[place])?.cost ?? 0)}`,
   };
 }
 
@@ -66,7 +62,7 @@ const COUNTS = ["requests", "completed", "failed"];
 function line({ model, rows }) {
   const sum = (/** @type {(typeof COUNTS)[number] | "cost"} */ name) => rows.reduce((all, row) => all + row[name], 0);
   return [
-    model.title,
+    shortTitle(model),
     ...COUNTS.map((name) => sum(name).toLocaleString("en")),
     dollars(Number(sum("cost").toFixed(6))),
   ];

@@ -1,10 +1,11 @@
 /** The account's webhooks: whom the server tells of requests that end. */
+
 import { drawLog } from "./account-deliveries.js";
 import { get, send } from "./api.js";
+import { moment } from "./dates.js";
 import { cancelButton, confirm, openDialog, showSecret } from "./dialog.js";
-import { fill, h, icon, unique } from "./dom.js";
+import { fill, h, tool, unique } from "./dom.js";
 import { createError } from "./refusal.js";
-import { moment } from "./words.js";
 
 const EVENTS = [
   ["REQUEST_COMPLETED", "Requests that are completed"],
@@ -94,20 +95,14 @@ function told({ event: { types }, last_success_at: last }) {
  * @param {() => Promise<void>} redraw
  */
 function tools(webhook, redraw) {
-  /**
-   * @param {Parameters<typeof icon>[0]} name
-   * @param {string} words
-   * @param {() => void} act
-   */
-  const button = (name, words, act) => h("button.tool", { type: "button", onclick: act }, icon(name), words);
   const own = webhook.webhook_url !== null;
   return h(
     "div.tools",
     {},
-    own ? button("edit", "Edit", () => edit(webhook, redraw)) : null,
-    button("key", "Secret", () => showSecret("The secret that signs", SIGNS, webhook.secret)),
-    button("again", "New secret", () => rotate(webhook, redraw)),
-    own ? button("close", "Make inactive", () => remove(webhook, redraw)) : null,
+    own ? tool("edit", "Edit", () => edit(webhook, redraw)) : null,
+    tool("key", "Secret", () => showSecret("The secret that signs", SIGNS, webhook.secret)),
+    tool("again", "New secret", () => rotate(webhook, redraw)),
+    own ? tool("close", "Make inactive", () => remove(webhook, redraw)) : null,
   );
 }
 

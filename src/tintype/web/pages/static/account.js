@@ -1,16 +1,19 @@
 /** The account: its balance and use, its requests, keys and webhooks. */
+
 import { drawBalance } from "./account-balance.js";
 import { drawKeys } from "./account-keys.js";
 import { drawUsage } from "./account-usage.js";
 import { drawWebhooks } from "./account-webhooks.js";
 import { get } from "./api.js";
+import { day } from "./dates.js";
 import { fill, h } from "./dom.js";
 import { drawHeader, main } from "./header.js";
 import { drawHistory } from "./history.js";
-import { askKey, currentKey } from "./key.js";
+import { currentKey } from "./key.js";
+import { keyButton } from "./key-dialog.js";
 import { loadModels } from "./models.js";
 import { createTabs } from "./tabs.js";
-import { dollars } from "./words.js";
+import { duration, left } from "./words.js";
 
 /** @type {[days: number, words: string][]} */
 const PERIODS = [
@@ -23,9 +26,9 @@ async function start() {
   drawHeader();
   // With another key, or none, nothing of the former is shown.
   document.addEventListener("tintype:key", () => show().catch(failed));
-  document.addEventListener("tintype:credits", ({ detail: left }) => {
+  document.addEventListener("tintype:credits", ({ detail: credits }) => {
     const shown = main.querySelector(".balance");
-    if (shown && Number.isFinite(Number(left))) shown.textContent = dollars(Number(left), 4);
+    if (shown && Number.isFinite(Number(credits))) shown.textContent = left(Number(credits));
   });
   await show();
 }
@@ -39,7 +42,7 @@ async function show() {
   const tabs = createTabs("About this account", [
     ["overview", "Overview", (panel) => drawOverview(panel, billed, about.kept_seconds, models)],
     ["requests", "Requests", (panel) => drawHistory(panel, { models })],
-    ["keys", "Keys", (panel) => drawKeys(panel, { models, mode })],
+    ["keys", "Keys", (panel) => drawKeys(panel, { models, mode, limits: about.key_limits })],
     ["webhooks", "Webhooks", (panel) => drawWebhooks(panel, { mayChange: !reads })],
   ]);
   fill(main, h("div.title", {}, h("h1", {}, "Account"), h("p.lead", {}, owner.name)), purse(owner, billed), tabs);
@@ -53,7 +56,7 @@ function purse({ credits, api_key: key }, billed) {
   const may = [
     key.read_only ? "may only read" : "may read and run",
     key.models?.length ? key.models.join(", ") : "all models",
-    ...(key.mode === "test" ? ["test mode: free, no real pictures"] : []),
+    ...(key.mode === "test" ? ["test mode: free, no real images"] : []),
     ...(key.operator ? ["operator"] : []),
   ];
   return h(
@@ -64,7 +67,7 @@ function purse({ credits, api_key: key }, billed) {
       {},
       h("dt", {}, "Balance"),
       billed
-        ? h("dd.large.balance", {}, dollars(credits, 4))
+        ? h("dd.large.balance", {}, left(credits))
         : h("dd", {}, key.mode === "test" ? "test requests are free" : "nothing is billed here"),
     ),
     h("div", {}, h("dt", {}, "This key"), h("dd", {}, `${key.name}, ${key.hint}…`), h("dd.hint", {}, may.join("; "))),
@@ -85,23 +88,48 @@ async function drawOverview(panel, billed, kept, models) {
     {},
     PERIODS.map(([days, words]) => h("option", { value: days }, words)),
   );
-  const draw = () =>
-    Promise.all([
-      billed && drawBalance(balance, Number(period.value)),
-      drawUsage(usage, models, Number(period.value), kept.history),
+  const draw = async () => {
+    const count = Number(period.value);
+    const window = `from_date=${day(count - 1)}&to_date=${day(0)}`;
+    const [ledger, used] = await Promise.all([
+      billed ? get(`/v2/ledger/days?${window}`) : { days: [] },
+      get(`/v2/usage?${window}`),
     ]);
+    const days = plotted(count, ledger.days, used.data);
+    drawUsage(usage, models, used, days, count * 86_400 > kept.history ? knownFor(kept.history) : "");
+    if (billed) await drawBalance(balance, ledger.days.slice(-days.length));
+  };
   period.addEventListener("change", () => draw().catch(failed));
   fill(
     panel,
-    h("div.filters", {}, h("label", {}, "The last", period)),
+    h("div.filters", {}, h("label.inline", {}, "The last", period)),
     h("div.overview", {}, billed && balance, usage),
   );
   await draw();
 }
 
+/** @param {number} seconds */
+const knownFor = (seconds) => `Requests are known for ${duration(seconds)}; the balance permanently.`;
+
+/** Days of a plot at least: one bar alone would be as wide as the page. */
+const MIN_DAYS = 7;
+
+/**
+ * The days of both plots: from the account's first in the window, or the one of its first request, to today.
+ * @param {number} count days of the window
+ * @param {Api.LedgerDays["days"]} ledger
+ * @param {Api.UsageRow[]} used
+ */
+function plotted(count, ledger, used) {
+  const days = [...Array(count).keys()].map((place) => day(count - 1 - place));
+  const money = ledger.find(({ given, taken, balance }) => given || taken || balance)?.date ?? days[count - 1];
+  const [first] = [money, ...used.map(({ date }) => date)].sort();
+  return days.slice(-Math.max(MIN_DAYS, days.filter((date) => date >= first).length));
+}
+
 /** @param {Error} error */
 function failed(error) {
-  const retry = currentKey() ? null : h("button.primary", { type: "button", onclick: () => askKey() }, "Enter key");
+  const retry = currentKey() ? null : keyButton();
   fill(main, h("div.lone", {}, h("h1", {}, "Account"), h("p", { role: "alert" }, error.message), retry));
 }
 

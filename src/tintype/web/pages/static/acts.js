@@ -1,58 +1,63 @@
-/** What can be done with a finished picture: again, otherwise, as input, next to another, by a link. */
+/** What can be done with a finished image: again, otherwise, as input, next to another, by a link. */
 import { copied } from "./clipboard.js";
-import { showCompare } from "./compare.js";
-import { drawSeed } from "./controls/number.js";
+import { offered, showCompare } from "./compare.js";
+import { RANDOM } from "./controls/seed.js";
 import { toAddress } from "./link.js";
-import { named } from "./models.js";
+import { named, nameFor } from "./models.js";
+import { local, preview } from "./paths.js";
 
 /**
- * The acts on one of the pictures of a request.
- * @param {Picture[]} made
+ * The acts on the images of a plate.
  * @param {Bench} bench
- * @returns {PictureActs}
+ * @param {object} stage
+ * @param {() => MadeImage[]} stage.all the finished images of the shelf
+ * @param {(element: HTMLElement) => void} stage.put puts something else on the stage
+ * @param {() => void} stage.back has it back
+ * @param {(plate: Plate) => void} stage.lost told that files of a plate are gone
+ * @returns {ImageActs}
  */
-export function actsOn(made, bench) {
-  const name = (/** @type {string} */ means) => named(bench.model, means)?.name;
-  const [seed, image, count] = [name("seed") ?? "seed", name("image"), name("count")];
-  const { values } = made[0];
+export function actsOn(bench, { all, put, back, lost }) {
+  const seed = nameFor(bench.model, "seed");
+  const [field, count] = ["image", "count"].map((means) => named(bench.model, means)?.name);
   /**
-   * Put values into the form.
-   * @param {Values} wanted
-   * @param {string} words
+   * The image that one was made from, if this page can show it.
+   * @param {MadeImage} image
    */
-  const write = (wanted, words) => {
-    bench.write(wanted);
-    bench.say(words);
+  const inputOf = ({ file, values }) => preview(String(file.input_url ?? (field && values[field]) ?? ""));
+  /**
+   * @param {MadeImage} image
+   * @param {boolean} input whether to begin with the image that it was made from
+   */
+  const compare = (image, input) => {
+    const before = inputOf(image);
+    const [made, first] = [
+      offered(bench.model, image, all()),
+      before ? [{ url: before, name: "the input image", differs: [] }] : [],
+    ];
+    const others = input ? [...first, ...made] : [...made, ...first];
+    if (others.length) put(showCompare(image.file.url, others, back));
+    else bench.say("There is nothing to compare it with yet: make a second image.");
   };
-  /**
-   * What makes this one picture again, and no others.
-   * @param {Picture} picture
-   */
-  const alone = (picture) => ({ ...values, ...(count && { [count]: 1 }), [seed]: picture.seed });
   return {
-    same: (picture) => write(alone(picture), `The form has seed ${picture.seed} now.`),
-    vary() {
-      bench.write({ ...values, [seed]: drawSeed() });
+    again(image) {
+      bench.write(image.values, "The form has its settings now.");
+      bench.generate(true);
+    },
+    same(image) {
+      const { [seed]: pinned } = image.values;
+      bench.write({ [seed]: pinned, ...(count && { [count]: 1 }) }, `The form has seed ${pinned} now.`);
+    },
+    vary(image) {
+      bench.write({ ...image.values, [seed]: RANDOM }, "The form has its settings and a new seed each time.");
       bench.generate();
     },
-    input: image ? (picture) => write({ [image]: picture.url }, "It is the form's input picture now.") : undefined,
-    compare: (picture) => compare(picture, image ? values[image] : null, bench, () => bench.show(made)),
-    link: (picture) => copy(toAddress(alone(picture)), bench),
+    settings: (image) => bench.write(image.values, "The form has its settings now."),
+    input: field ? ({ file }) => bench.useAsInput(local(file.url)) : undefined,
+    before: (image) => (inputOf(image) ? () => compare(image, true) : undefined),
+    compare: (image) => compare(image, false),
+    lost,
+    link: (image) => copy(toAddress(image.values), bench),
   };
-}
-
-/**
- * Next to the picture that it was made from, where this page can show that one, or any other on the shelf.
- * @param {Picture} picture
- * @param {Value} input
- * @param {Bench} bench
- * @param {() => void} close
- */
-function compare(picture, input, bench, close) {
-  const before = String(input).startsWith("/") ? [{ url: String(input), label: "the input picture" }] : [];
-  const others = [...before, ...bench.made().filter((other) => other !== picture)];
-  if (others.length) bench.put(showCompare(picture, others, close));
-  else bench.say("There is nothing to compare it with yet: make a second picture.");
 }
 
 /**

@@ -1,17 +1,24 @@
 /** Calls to this server; a key is asked for when the server wants one. */
-import { askKey, currentKey } from "./key.js";
+import { currentKey } from "./key.js";
+import { askKey } from "./key-dialog.js";
 import { at } from "./paths.js";
+import { arrived } from "./sign-in.js";
+
+const TOO_MANY = 429;
 
 /** An answer that is none of the good ones: what the server says, and what to do next. */
 export class Refused extends Error {
   /**
    * @param {number} status 0 where the server does not answer
    * @param {{error?: string, error_description?: string}} body
+   * @param {number} retryAfter seconds after which the same can be asked again; 0 where the server names none
    */
-  constructor(status, body) {
+  constructor(status, body, retryAfter = 0) {
     super(body.error ?? `The server answered ${status}.`);
     this.status = status;
-    this.advice = body.error_description ?? "";
+    this.retryAfter = retryAfter;
+    // People see no headers: the seconds stand on the button.
+    this.advice = status === TOO_MANY ? "Nothing was charged." : (body.error_description ?? "");
   }
 }
 
@@ -19,10 +26,12 @@ export class Refused extends Error {
  * Call a path of the server → the response, also where the server refuses; throws Refused only where no key was given,
  * or where the server does not answer.
  * @param {string} path
- * @param {RequestInit & {headers?: Record<string, string>}} options
+ * @param {Partial<Sending>} options
+ * @param {(path: string, options: Sending) => Promise<Response>} reach
  */
-export async function call(path, options = {}) {
+export async function call(path, options = {}, reach = fetched) {
   for (;;) {
+    await arrived();
     const key = currentKey();
     const answer = await reach(path, { ...options, headers: { ...options.headers, ...(key && { "x-api-key": key }) } });
     const left = answer.headers.get("x-remaining-credits");
@@ -37,7 +46,7 @@ export async function call(path, options = {}) {
  * @param {string} path
  * @param {RequestInit} options
  */
-async function reach(path, options) {
+async function fetched(path, options) {
   try {
     return await fetch(at(path), options);
   } catch {
@@ -79,5 +88,6 @@ export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resol
 export async function read(answer) {
   if (answer.ok) return answer.json();
   // A proxy before the server may refuse in HTML.
-  throw new Refused(answer.status, await answer.json().catch(() => ({})));
+  const retryAfter = Number(answer.headers.get("retry-after")) || 0;
+  throw new Refused(answer.status, await answer.json().catch(() => ({})), retryAfter);
 }

@@ -1,6 +1,6 @@
-/** Charts: bars and lines over days, at the width that there is; lines and bars over minutes and hours. */
+/** Charts: bars over days, at the width that there is; lines and bars over minutes and hours. */
+import { timeOf } from "./dates.js";
 import { draw, fill, h } from "./dom.js";
-import { dollars, timeOf } from "./words.js";
 
 /**
  * An axis: its range, and the step between its figures.
@@ -65,6 +65,8 @@ function stacked(series, place, y, bar) {
 // Over days
 
 const [HEIGHT, HEAD, FOOT] = [150, 16, 22];
+/** Pixels of the widest bar. */
+const MAX_BAR = 44;
 
 /**
  * What draws a chart's marks: `wide` is the width of a day.
@@ -72,56 +74,41 @@ const [HEIGHT, HEAD, FOOT] = [150, 16, 22];
  */
 
 /**
- * Bars of whole numbers, stacked by series, with a legend; each bar tells its day.
+ * Bars, stacked by series, with a legend of several; each day tells what it has.
  * @param {string[]} days
  * @param {{title: string, values: number[], words: (place: number) => string}[]} series
+ * @param {{least: number, show: (tick: number, step: number) => string, name: string}} axis `least` is the smallest
+ * step
  */
-export function plotBars(days, series) {
-  const most = Math.max(1, ...days.map((_, place) => series.reduce((sum, { values }) => sum + values[place], 0)));
+export function plotBars(days, series, { least, show, name }) {
+  const sums = days.map((_, place) => series.reduce((sum, { values }) => sum + values[place], 0));
   const hue = (/** @type {number} */ number) => `bar-${number % 6}`;
   const names = series.map(({ title }, number) => h("li", {}, h(`span.swatch.${hue(number)}`), title));
   /** @type {Marks} */
   const bars = (wide, y) =>
-    days.flatMap((day, place) =>
-      stacked(series, place, y, ({ words }, number, box) => {
-        const size = { x: place * wide + wide * 0.12, width: wide * 0.76, ...box };
-        return draw("rect", { ...size, class: hue(number) }, draw("title", {}, `${day}: ${words(place)}`));
-      }),
-    );
-  const show = (/** @type {number} */ tick) => tick.toLocaleString("en");
-  const name = `Requests per day; at most ${most} on a day`;
-  return overDays(days, scaled(0, most, 1), show, name, bars, h("ul.legend", {}, names));
+    days.flatMap((day, place) => {
+      const width = Math.min(0.76 * wide, MAX_BAR);
+      const x = (place + 0.5) * wide - width / 2;
+      const words = series.filter(({ values }) => values[place]).map((one) => one.words(place));
+      return [
+        ...stacked(series, place, y, (_, number, box) => draw("rect", { x, width, ...box, class: hue(number) })),
+        draw(
+          "rect",
+          { class: "day", x: place * wide, y: 0, width: wide, height: HEAD + HEIGHT },
+          draw("title", {}, `${dayWords(day)}: ${words.join("; ") || "nothing"}`),
+        ),
+      ];
+    });
+  const legend = series.length > 1 ? h("ul.legend", {}, names) : null;
+  const scale = scaled(0, Math.max(least, ...sums), least);
+  return overDays(days, scale, (tick) => show(tick, scale.step), name, bars, legend);
 }
 
 /**
- * A line of dollars with one value a day.
- * @param {string[]} days
- * @param {number[]} values
- * @param {(place: number) => string} words tells of a day
+ * `2026-11-30` → "30 Nov", as people of this place write it.
+ * @param {string} day
  */
-export function plotLine(days, values, words) {
-  const [least, most] = [Math.min(...values), Math.max(...values)];
-  // A small change of a large balance would be a flat line on a scale from 0.
-  const low = least > most / 2 && least > 0 ? least : Math.min(0, least);
-  const scale = scaled(low, most, least === 0 && most === 0 ? 1 : 0.000001);
-  const digits = Math.max(2, Math.min(6, Math.ceil(-Math.log10(scale.step))));
-  /** @type {Marks} */
-  const line = (wide, y) => {
-    const points = values.map((value, place) => `${(place + 0.5) * wide},${y(value)}`);
-    const floor = y(scale.low);
-    const area = [`${wide / 2},${floor}`, ...points, `${(days.length - 0.5) * wide},${floor}`];
-    const size = { y: 0, width: wide, height: HEAD + HEIGHT };
-    return [
-      draw("polygon", { class: "area", points: area.join(" ") }),
-      draw("polyline", { class: "line", points: points.join(" ") }),
-      ...days.map((day, place) =>
-        draw("rect", { class: "day", x: place * wide, ...size }, draw("title", {}, `${day}: ${words(place)}`)),
-      ),
-    ];
-  };
-  const name = `Balance by day, from ${dollars(values[0])} to ${dollars(values[values.length - 1])}`;
-  return overDays(days, scale, (tick) => dollars(tick, digits), name, line, null);
-}
+const dayWords = (day) => new Date(day).toLocaleDateString([], { day: "numeric", month: "short", timeZone: "UTC" });
 
 /**
  * A chart that is drawn again when its width changes, so that its words stay readable on a telephone.
@@ -166,7 +153,7 @@ function dates(days, wide, room) {
   return days.flatMap((day, number) => {
     if ((days.length - 1 - number) % every) return [];
     const x = Math.min(days.length * wide, (number + 0.5) * wide + 16);
-    return draw("text", { x, y: HEAD + HEIGHT + 16, "text-anchor": "end" }, day.slice(5));
+    return draw("text", { x, y: HEAD + HEIGHT + 16, "text-anchor": "end" }, dayWords(day));
   });
 }
 

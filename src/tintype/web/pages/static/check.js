@@ -9,7 +9,20 @@ export function problem(field, value) {
   const missing = value === null || value === "";
   if (missing) return field.required ? "Needed." : "";
   if (field.kind === "choice" && !field.choices.includes(value)) return "Choose one from the list.";
+  if (field.kind === "text") return tooLong(field, String(value));
   return field.kind === "integer" || field.kind === "number" ? numeric(field, value) : "";
+}
+
+/**
+ * A text is never cut: what is too much of it is said.
+ * @param {Field} field
+ * @param {string} text
+ */
+function tooLong({ longest = Infinity }, text) {
+  // As the server counts: an emoji is one.
+  const length = text.length > longest ? [...text].length : text.length;
+  const [has, allowed] = [length, longest].map((count) => count.toLocaleString("en"));
+  return length > longest ? `This has ${has} characters; ${allowed} are allowed.` : "";
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Dialogs: one question or one message at a time, over the page. */
 import { createCopy } from "./clipboard.js";
-import { h } from "./dom.js";
+import { h, unique } from "./dom.js";
 import { createError } from "./refusal.js";
 
 /**
@@ -10,12 +10,13 @@ import { createError } from "./refusal.js";
  */
 export function openDialog(title, ...content) {
   const before = /** @type {HTMLElement | null} */ (document.activeElement);
-  const heading = h("h2", { id: "dialog-title" }, title);
-  const dialog = h("dialog.sheet", { "aria-labelledby": "dialog-title" }, heading, ...content);
+  const heading = h("h2", { id: unique("dialog-title") }, title);
+  const dialog = h("dialog.sheet", { "aria-labelledby": heading.id }, heading, ...content);
   dialog.addEventListener("close", () => {
     dialog.remove();
     // What opened it may have been drawn again meanwhile.
-    (before?.isConnected ? before : document.getElementById(before?.id ?? ""))?.focus();
+    const again = before?.isConnected ? before : document.getElementById(before?.id ?? "");
+    (again ?? document.querySelector("main"))?.focus();
   });
   document.body.append(dialog);
   dialog.showModal();

@@ -50,12 +50,32 @@ const nodes = (children) =>
     .map((child) => (child instanceof Node ? child : String(child)));
 
 /**
+ * Tell an element, as `--ratio`, how wide an image is for its height, once that is loaded.
+ * @param {HTMLImageElement} image
+ * @param {HTMLElement} element
+ */
+export function tellRatio(image, element = image) {
+  const tell = () => element.style.setProperty("--ratio", String(image.naturalWidth / image.naturalHeight));
+  image.addEventListener("load", tell);
+}
+
+/**
  * One of the drawings of this server.
  * @param {keyof typeof ICONS} name
  */
 export function icon(name) {
   return draw("svg", { viewBox: "0 0 20 20", class: "icon", "aria-hidden": "true" }, draw("path", { d: ICONS[name] }));
 }
+
+/**
+ * A button with a drawing and words.
+ * @param {keyof typeof ICONS} name
+ * @param {string} words
+ * @param {(event: MouseEvent) => unknown} act
+ * @param {Attributes} more
+ */
+export const tool = (name, words, act, more = {}) =>
+  h("button.tool", { type: "button", onclick: act, ...more }, icon(name), words);
 
 /**
  * An element of SVG, with text that is never taken for more.
@@ -83,7 +103,18 @@ const ICONS = {
   close: "M5 5l10 10M15 5L5 15",
   edit: "M4 16l1-4 8.5-8.5 3 3L8 15zM12 5l3 3",
   key: "M7.5 16a3.5 3.5 0 1 1 0-7 3.5 3.5 0 0 1 0 7zM10 10l6-6M13.5 6.5l2 2",
+  undo: "M4.5 8a6 6 0 1 1-.3 4M4 4v4h4",
+  invert: "M10 3.5a6.5 6.5 0 1 0 0 13a6.5 6.5 0 1 0 0-13M10 3.5v13M12.5 5v10M15 7v6",
+  larger: "M12 3.5h4.5V8M16.5 3.5L11.5 8.5M8 16.5H3.5V12M3.5 16.5l5-5",
+  pin: "M7 3.5h6M8 3.5v5l-2.5 3h9L12 8.5v-5M10 11.5V17",
   strip: "M2.5 5h15v10h-15zM7.5 5v10M12.5 5v10",
+  star: "M10 3l2.1 4.6 5 .6-3.7 3.4 1 5-4.4-2.5-4.4 2.5 1-5L2.9 8.2l5-.6z",
+  trash: "M4 6h12M8 6V4h4v2M6 6l.7 10h6.6L14 6M8.5 9v4M11.5 9v4",
+  select: "M3.5 3.5h13v13h-13zM6.5 10l2.5 2.5 4.5-5",
+  into: "M16.5 10H7.5m4-4-4 4 4 4M3.5 4v12",
+  before: "M12.5 4l-6 6 6 6",
+  next: "M7.5 4l6 6-6 6",
+  sliders: "M3 6h14M3 14h14M7 4v4M13 12v4",
 };
 
 /**

@@ -1,62 +1,135 @@
 /** A model's form, drawn from its parameters as the server's JSON Schema describes them. */
+import { createAdvanced } from "./advanced.js";
 import { problem } from "./check.js";
-import { choice } from "./controls/choice.js";
-import { number, seed } from "./controls/number.js";
-import { picture } from "./controls/picture.js";
-import { text } from "./controls/text.js";
-import { toggle } from "./controls/toggle.js";
-import { h, unique } from "./dom.js";
-import { label } from "./words.js";
+import { createShape } from "./controls/shape.js";
+import { h } from "./dom.js";
+import { drawField, reveal } from "./field.js";
+import { firstValues } from "./models.js";
+import { isLong } from "./plates.js";
+import { createReading } from "./reading.js";
+import { createUndo } from "./undo.js";
+
+/** What stands before the fold, by meaning, beside the images' group. */
+const OUTSIDE = ["prompt", "negative_prompt", "count", "seed", "aspect_ratio"];
+/** The order of what is folded. */
+const FOLDED = ["prompt", "method", "size", "answer"];
+/** What has no use on a page: it keeps the value that a link gave it. The API tab has it. */
+const ELSEWHERE = ["base64"];
 
 /**
- * The groups in their order; those with true are folded away.
- * @type {[group: string, title: string, folded?: boolean][]}
- */
-const GROUPS = [
-  ["picture", "Input picture"],
-  ["prompt", "Prompt"],
-  ["method", "How it is drawn"],
-  ["size", "Size and number"],
-  ["answer", "The answer", true],
-];
-/** @type {Record<Field["kind"], MakeControl>} */
-const CONTROLS = { text, picture, choice, boolean: toggle, integer: number, number };
-
-/**
- * A form: its `element`, and what can be done with it.
+ * A form: its `parts`, and what can be done with it.
  * @param {Model} model
- * @param {() => void} changed called when a value was changed by hand
+ * @param {() => void} changed called when a value was changed by hand, or all of them were replaced
  */
 export function createForm(model, changed) {
-  const fields = model.fields.map((field) => draw(field, changed));
-  const byName = new Map(fields.map((drawn) => [drawn.field.name, drawn]));
+  const fields = model.fields.map((field) => drawField(field, () => edited(field.means)));
   const find = (/** @type {string} */ means) => fields.find(({ field }) => field.means === means);
-  const element = h(
-    "form.fields",
-    { novalidate: true, onsubmit: (event) => event.preventDefault() },
-    GROUPS.map(([group, title, folded]) =>
-      section(
-        title,
-        fields.filter((drawn) => drawn.field.group === group),
-        folded,
-      ),
-    ),
+  const reading = createReading(model);
+  const undo = createUndo();
+  const first = firstValues(model);
+
+  const follow = () => {
+    find("mask")?.control.over?.(find("image")?.control.read() ?? "");
+    reading.show(String(find("prompt")?.control.read() ?? ""));
+    advanced.summarise();
+  };
+  const edited = (/** @type {string} */ means) => {
+    if (means === "width" || means === "height") shape?.follow();
+    follow();
+    changed();
+  };
+  const shape = createShape(find, () => {
+    follow();
+    changed();
+  });
+  /** @returns {Values} */
+  const values = () => Object.fromEntries(fields.map(({ field, control }) => [field.name, control.read()]));
+  const write = (/** @type {Values} */ wanted) => {
+    // In the form's order: a mask belongs to the image before it.
+    for (const { field, control } of fields) {
+      if (field.name in wanted) control.write(wanted[field.name]);
+      if (field.means === "image") follow();
+    }
+    shape?.sync();
+    follow();
+  };
+  /**
+   * Overwrite the form, and offer its former values.
+   * @param {Values} wanted
+   * @param {string} words what happened
+   */
+  const replace = (wanted, words = "Settings replaced.") => {
+    const before = values();
+    write(wanted);
+    changed();
+    if (same(before, values())) return;
+    undo.offer(words, () => {
+      write(before);
+      changed();
+    });
+  };
+
+  const shown = fields.filter(({ field }) => field.choices.length !== 1 && !ELSEWHERE.includes(field.means));
+  const folded = FOLDED.flatMap((group) => shown.filter(({ field }) => field.group === group)).filter(
+    ({ field }) => !OUTSIDE.includes(field.means),
   );
+  const late = shape && !shape.first ? [shape.element] : [];
+  const advanced = createAdvanced(folded, late, first, () => replace(first, "Settings reset."));
+  const row = (/** @type {string} */ means) => shown.find(({ field }) => field.means === means)?.row ?? null;
+  find("prompt")?.head.append(reading.count);
+  const prompt = h(
+    "div.fields.first",
+    {},
+    h("div.beside", {}, row("prompt"), row("image")),
+    find("image")?.control.said ?? null,
+    reading.words,
+    undo.element,
+  );
+  const parts = {
+    /** The prompt, with the input image beside it. */
+    prompt,
+    /** What is done to the input image. */
+    inputs: h(
+      "div.fields",
+      {},
+      shown
+        .filter(({ field }) => field.group === "picture" && field.means !== "image")
+        .reverse()
+        .map(({ row }) => row),
+    ),
+    /** Everything else, most of it folded. */
+    rest: h(
+      "div.fields",
+      {},
+      row("negative_prompt"),
+      shape?.first ? shape.element : null,
+      h("div.twins", {}, row("count"), row("seed")),
+      advanced.element,
+    ),
+  };
+  advanced.names(Object.values(parts));
   return {
-    element,
-    /** @returns {Values} */
-    values: () => Object.fromEntries(fields.map(({ field, control }) => [field.name, control.read()])),
-    /** @param {Values} values */
-    write(values) {
-      for (const [name, value] of Object.entries(values)) byName.get(name)?.control.write(value);
+    parts,
+    values,
+    write,
+    replace,
+    /**
+     * Have what lies in the form as text stored on the server → these values, of this form, with its path instead.
+     * @param {Values} wanted
+     * @returns {Promise<Values>}
+     */
+    async stored(wanted) {
+      await Promise.all(fields.map(({ control }) => control.ready?.()));
+      const now = values();
+      const paths = Object.entries(wanted).map(([name, value]) => [name, isLong(value) ? now[name] : value]);
+      return Object.fromEntries(paths);
     },
     /**
-     * Put something below the field that has this meaning.
-     * @param {string} means
+     * Put something below the prompt.
      * @param {HTMLElement | null} extra
      */
-    below(means, extra) {
-      if (extra) find(means)?.row.append(extra);
+    below(extra) {
+      if (extra) reading.words.after(extra);
     },
     /** @param {string} means */
     focus: (means) => find(means)?.control.input.focus(),
@@ -67,84 +140,22 @@ export function createForm(model, changed) {
       return wrong.length === 0;
     },
     /**
-     * Show what the server says of one field → whether there is such a field.
-     * @param {string} name
-     * @param {string} words
+     * Show what the server says of one field, whose name comes first → whether it names one.
+     * @param {string} message
      */
-    complain(name, words) {
-      const drawn = byName.get(name);
+    complain(message) {
+      const drawn = fields.find(({ field }) => message.startsWith(`${field.name}: `));
       if (!drawn) return false;
-      drawn.complain(words);
+      drawn.complain(message.slice(drawn.field.name.length + 2));
       reveal(drawn);
       return true;
     },
   };
 }
 
-/** @typedef {ReturnType<typeof draw>} DrawnField */
-
-/** @param {DrawnField} drawn */
-function reveal({ row, control }) {
-  for (let fold = row.closest("details"); fold; fold = fold.parentElement?.closest("details") ?? null) fold.open = true;
-  control.input.focus();
-}
-
 /**
- * @param {string} title
- * @param {DrawnField[]} drawn
- * @param {boolean} folded
+ * Whether a form with one would send what it sends with the other.
+ * @param {Values} some
+ * @param {Values} others
  */
-function section(title, drawn, folded = false) {
-  const shown = drawn.filter(({ field }) => field.choices.length !== 1);
-  if (!shown.length) return null;
-  const rows = shown.map(({ row }) => row);
-  if (folded) return h("details.group", {}, h("summary", {}, title), rows);
-  return h("fieldset.group", {}, h("legend", {}, title), rows);
-}
-
-/**
- * @param {Field} field
- * @param {() => void} changed
- */
-function draw(field, changed) {
-  const id = unique(field.name);
-  const make = field.means === "seed" ? seed : CONTROLS[field.kind];
-  const error = h("p.error", { id: `${id}-error`, role: "alert" });
-  const control = make(field, id, () => {
-    complain("");
-    changed();
-  });
-  control.input.setAttribute("aria-describedby", `${id}-help ${id}-error`);
-  const name = named(field, id, control);
-  const help = h("p.hint", { id: `${id}-help` }, field.help);
-  const body = field.kind === "boolean" ? [h("div.check", {}, control.element, name)] : [name, control.element];
-  const inside = [...body, help, error];
-  const fold = field.means === "negative_prompt";
-  const row = fold
-    ? h("details.field", { "data-field": field.name }, h("summary", {}, label(field.means)), inside)
-    : h("div.field", { "data-field": field.name }, inside);
-  const complain = (/** @type {string} */ words) => {
-    error.textContent = words;
-    control.input.setAttribute("aria-invalid", String(Boolean(words)));
-    return Boolean(words);
-  };
-  return { field, control, row, complain };
-}
-
-/**
- * @param {Field} field
- * @param {string} id
- * @param {Control} control
- */
-function named(field, id, control) {
-  // What it means for any model, and what this one's API calls it.
-  const words = [
-    label(field.means),
-    " ",
-    h("code", { "aria-hidden": "true" }, field.name),
-    field.required ? h("span.needed", {}, " needed") : null,
-  ];
-  if (control.input.getAttribute("role") !== "radiogroup") return h("label", { for: id }, words);
-  control.input.setAttribute("aria-labelledby", `${id}-label`);
-  return h("p.label", { id: `${id}-label` }, words);
-}
+const same = (some, others) => Object.entries(some).every(([name, value]) => String(value) === String(others[name]));

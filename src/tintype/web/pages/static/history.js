@@ -1,16 +1,21 @@
 /** The requests of an account: a list with thumbnails, filters and pages. */
-import { get } from "./api.js";
+
+import { get, sleep } from "./api.js";
+import { day } from "./dates.js";
 import { fill, h } from "./dom.js";
+import { createRow } from "./history-row.js";
 import { currentKey } from "./key.js";
-import { named } from "./models.js";
+import { keyButton } from "./key-dialog.js";
 import { pager } from "./pager.js";
-import { local } from "./paths.js";
-import { dollars, duration, label, moment } from "./words.js";
+import { inWords } from "./refusal.js";
+import { label } from "./words.js";
 
 const ROWS = 20;
 const STATES = ["", "COMPLETED", "FAILED", "PENDING"];
 /** Days that the server tells of in one answer. */
 const WINDOW = 31;
+/** Milliseconds between looks at requests that are running. */
+const PAUSE = 2000;
 
 /** @typedef {"page" | "per_page" | "model_name" | "status" | "from_date" | "to_date"} Name */
 /**
@@ -30,17 +35,46 @@ export async function drawHistory(panel, { models, model = "" }) {
   const first = { page: "1", per_page: String(ROWS) };
   /** @type {Query} */
   const asked = { ...first, model_name: model, status: "", to_date: day(0), from_date: day(WINDOW - 1) };
+  /** @type {Api.PastRequest[]} */
+  let listed = [];
+  /** Counts lists: what is learned of one of before is dropped. */
+  let turn = 0;
   /** @type {Show} */
   const show = async (changes) => {
     Object.assign(asked, first, changes);
+    turn += 1;
+    const own = turn;
     try {
-      fill(list, await rows(asked, models, show));
+      const found = await load(asked);
+      if (own !== turn) return;
+      listed = found.data;
+      fill(list, ...rows(found, row, show));
+      follow(own);
     } catch (error) {
-      fill(
-        list,
-        h("p.refusal", { role: "alert" }, /** @type {Error} */ (error).message),
-        currentKey() ? null : h("button", { type: "button", onclick: () => show({}) }, "Enter key"),
-      );
+      if (own === turn) fill(list, ...refusal(/** @type {Refusal} */ (error), () => show({ page: asked.page })));
+    }
+  };
+  /** @param {Api.PastRequest} past */
+  const row = (past) => createRow(past, models, look);
+  /** Look again: what has ended meanwhile is drawn anew. */
+  const look = async () => {
+    const own = turn;
+    const { data } = await load(asked);
+    if (own !== turn) return;
+    if (String(data.map(idOf)) !== String(listed.map(idOf))) return show({ page: asked.page });
+    const items = list.querySelectorAll("ul.rows > li");
+    for (const [place, past] of data.entries()) {
+      if (past.status !== listed[place].status) items[place].replaceWith(row(past));
+    }
+    listed = data;
+  };
+  /** @param {number} own */
+  const follow = async (own) => {
+    while (own === turn && listed.some(({ status }) => status === "PENDING")) {
+      await sleep(PAUSE);
+      if (!list.isConnected) return;
+      // A server that is away is asked again.
+      if (own === turn && !document.hidden && list.checkVisibility()) await look().catch(() => null);
     }
   };
   fill(panel, h("div.prose", {}, h("h2", {}, "Requests"), filters(asked, model ? [] : models, show)), list);
@@ -92,83 +126,30 @@ function filters(asked, models, show) {
   );
 }
 
+/** @param {Query} asked */
+const load = (asked) => get(`/inference-request/request-history?${new URLSearchParams(asked)}`);
+
+/** @param {Api.PastRequest} past */
+const idOf = ({ request_id: id }) => id;
+
 /**
- * @param {Query} asked
- * @param {Model[]} models
+ * @param {Api.Page<Api.PastRequest>} found
+ * @param {(past: Api.PastRequest) => HTMLElement} row
  * @param {Show} show
  */
-async function rows(asked, models, show) {
-  const found = await get(`/inference-request/request-history?${new URLSearchParams(asked)}`);
+function rows(found, row, show) {
   if (!found.data.length) return [h("p.hint", {}, "Nothing here in these days.")];
   return [
-    h(
-      "ul.rows",
-      {},
-      found.data.map((row) => request(row, models)),
-    ),
+    h("ul.rows", {}, found.data.map(row)),
     pager(found, ["request", "requests"], (page) => show({ page: String(page) }), true),
   ];
 }
 
 /**
- * @param {Api.PastRequest} row
- * @param {Model[]} models
+ * @param {Refusal} error
+ * @param {() => Promise<void>} again
  */
-function request(row, models) {
-  const model = models.find(({ slug }) => slug === row.model_name);
-  const shown = row.generation_url
-    ? h(
-        "a",
-        { href: local(row.generation_url), target: "_blank" },
-        h("img", {
-          src: local(row.generation_url),
-          alt: `Picture of ${row.prompt || `request ${row.request_id}`}`,
-          loading: "lazy",
-        }),
-      )
-    : h("span.hint", {}, row.status === "COMPLETED" ? "expired" : row.status.toLowerCase());
-  return h(
-    "li",
-    { "data-state": row.status },
-    h("div.thumb", {}, shown),
-    h(
-      "div.what",
-      {},
-      h("p.prompt", {}, row.prompt || "(no prompt)"),
-      h(
-        "p.hint",
-        {},
-        h("time", { datetime: row.model_created }, moment(row.model_created)),
-        ` · ${model?.title ?? row.model_name}`,
-      ),
-      row.error ? h("p.error", {}, row.error) : null,
-    ),
-    h(
-      "div.figures",
-      {},
-      h("span", {}, dollars(row.credits_deduction)),
-      h("span.hint", {}, row.latency_ms === null ? "" : duration(row.latency_ms / 1000)),
-    ),
-    model && row.parameters ? h("a.tool", { href: again(model, row.parameters) }, "Open") : null,
-  );
-}
-
-/**
- * The playground with this request in its form.
- * @param {Model} model
- * @param {Values} parameters
- */
-function again(model, parameters) {
-  const sample = named(model, "image")?.default;
-  const known = model.fields
-    .map(({ name }) => ({ name, value: parameters[name] ?? null }))
-    .filter(({ value }) => value !== null && value !== sample)
-    .map(({ name, value }) => [name, String(value)]);
-  return `/models/${model.slug}#${new URLSearchParams(known)}`;
-}
-
-/**
- * A day as the server takes it (UTC).
- * @param {number} before days before today
- */
-export const day = (before) => new Date(Date.now() - before * 86_400_000).toISOString().slice(0, 10);
+const refusal = (error, again) => [
+  h("p.refusal", { role: "alert" }, inWords(error)),
+  currentKey() ? h("button", { type: "button", onclick: again }, "Try again") : keyButton(again),
+];

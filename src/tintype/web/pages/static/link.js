@@ -13,8 +13,11 @@ export function fromAddress(model) {
   );
 }
 
+/** The id of the request that the address names, as the history's and the gallery's links do; empty for none. */
+export const requestInAddress = () => new URLSearchParams(location.hash.slice(1)).get("request") ?? "";
+
 /**
- * An address that restores these values, the empty ones too, since a form does not begin with empty fields; a picture
+ * An address that restores these values, the empty ones too, since a form does not begin with empty fields; a image
  * that lies in the form as text is too long for one.
  * @param {Values} values
  */

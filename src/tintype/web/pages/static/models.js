@@ -1,5 +1,6 @@
 /** The models as this server describes them, and their parameters as a form needs them. */
 import { get } from "./api.js";
+import { RANDOM } from "./controls/seed.js";
 
 /** @type {Model[] | null} */
 let loaded = null;
@@ -38,7 +39,7 @@ function field(name, schema, required) {
 function kind({ enum: choices, format, type }) {
   if (choices) return "choice";
   if (type !== "string") return type;
-  return format === "uri" ? "picture" : "text";
+  return format === "uri" ? "image" : "text";
 }
 
 /**
@@ -54,7 +55,8 @@ function withFields(model) {
 }
 
 /**
- * What a form shows at first: the example that works, over the defaults, and what suits the built-in weights.
+ * What a form shows at first: the example that works, over the defaults, and what suits the built-in weights. Its seed
+ * is a new one each time: twice the same image would be paid twice.
  * @param {Model} model
  */
 export function firstValues(model) {
@@ -67,8 +69,17 @@ export function firstValues(model) {
     const field = named(model, means);
     if (field) values[field.name] = value;
   }
+  const seed = named(model, "seed");
+  if (seed) values[seed.name] = RANDOM;
   return values;
 }
+
+/**
+ * What there is to do before a model can be used; empty for one that can.
+ * @param {Model} model
+ */
+export const needed = ({ weights, weights_note: words }) =>
+  weights === "needs weights" ? `This model ${words ?? weights}.` : "";
 
 /**
  * The parameter that has this meaning; undefined where the model has none.
@@ -78,11 +89,18 @@ export function firstValues(model) {
 export const named = (model, means) => model.fields.find((field) => field.means === means);
 
 /**
+ * The name of that parameter; where the model has none, one that no parameter has.
+ * @param {Model} model
+ * @param {string} means
+ */
+export const nameFor = (model, means) => named(model, means)?.name ?? means;
+
+/**
  * How many images a request with these values asks for.
  * @param {Model} model
  * @param {Values} values
  */
-export const imageCount = (model, values) => Number(values[named(model, "count")?.name ?? ""] ?? 1) || 1;
+export const imageCount = (model, values) => Number(values[nameFor(model, "count")] ?? 1) || 1;
 
 /**
  * What is sent: everything that the example names, and whatever else differs from its default.

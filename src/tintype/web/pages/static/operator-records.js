@@ -1,9 +1,11 @@
 /** What accounts used this month, and who did what: pages of what the server keeps. */
+
 import { get } from "./api.js";
+import { moment } from "./dates.js";
 import { fill, h } from "./dom.js";
 import { pager } from "./pager.js";
 import { table } from "./table.js";
-import { dollars, moment } from "./words.js";
+import { dollars } from "./words.js";
 
 const ROWS = 10;
 

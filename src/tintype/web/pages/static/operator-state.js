@@ -1,19 +1,20 @@
 /** How the queue and the workers stand, and what can be done about it. */
+import { timeOf } from "./dates.js";
 import { confirm } from "./dialog.js";
 import { h } from "./dom.js";
-import { brief, bytes, duration, timeOf } from "./words.js";
+import { brief, bytes, duration } from "./words.js";
 
 /** What the words for a worker's state mean. */
 const STATES = {
   working: "It runs requests.",
   idle: "It waits for requests.",
-  paused: "It takes nothing while its storage of pictures can't be used, and goes on by itself.",
+  paused: "It takes nothing while its storage of images can't be used, and goes on by itself.",
   draining: "It takes nothing more, and leaves when it has ended what it has.",
   drained: "It has left; its place stays empty until it is recalled.",
   silent: "It gave no sign of life lately: it died, or its machine is away.",
 };
 
-/** Running requests that a worker's card shows: a full batch of small pictures would fill the screen. */
+/** Running requests that a worker's card shows: a full batch of small images would fill the screen. */
 const MAX_RUNS = 6;
 
 /** Facts of a worker that take the room of two. */
@@ -113,7 +114,7 @@ export function workerCards({ servers, workers, at }, operate) {
 }
 
 const NO_WORKER =
-  "No worker is known. `tintype serve` starts one per device; `tintype worker` starts one by hand. " +
+  "No worker is known. “tintype serve” starts one per device, “tintype worker” one by hand. " +
   "It takes some seconds to appear here.";
 
 /** @param {Api.Overview["servers"][number]} server */

@@ -1,217 +1,157 @@
-/** The playground: the form, the button, and the stage on which what is made appears. */
-
-import { actsOn } from "./acts.js";
-import { send } from "./api.js";
-import { fill, h, icon } from "./dom.js";
-import { createForm } from "./form.js";
-import { isTest } from "./key.js";
-import { fromAddress } from "./link.js";
-import { firstValues, imageCount, named, request } from "./models.js";
-import { createProgress } from "./progress.js";
-import { pictures, showResult } from "./result.js";
-import { createShelf } from "./shelf.js";
-import { createStrip } from "./strip.js";
-import { ideas, vocabulary } from "./vocabulary.js";
-import { submit, watch } from "./watch.js";
-import { forPrice } from "./words.js";
-
 /**
- * The playground of one model: its `element`, and what others may do with it.
- * @implements {Bench}
+ * The playground of one model, put together.
+ *
+ * The form (form.js) says what is wanted; draft.js remembers it, and fills it from the address. The button (go.js), a
+ * strip (strip.js), or an image's own buttons (acts.js) put a plate into the queue (queue.js), which sends its requests
+ * and follows them (lifecycle.js, watch.js). Plates are plain data (plates.js), remembered by workspace.js. The view
+ * (view.js) shows one of them on the stage (stage.js) and all on the shelf (shelf.js). What acts on the playground from
+ * elsewhere does so by the type Bench.
  */
+import { RANDOM } from "./controls/seed.js";
+import { h } from "./dom.js";
+import { createDraft } from "./draft.js";
+import { createForm } from "./form.js";
+import { createGo, repeats } from "./go.js";
+import { currentKey } from "./key.js";
+import { firstValues, named, nameFor, needed } from "./models.js";
+import { at } from "./paths.js";
+import { Queue } from "./queue.js";
+import { inWords } from "./refusal.js";
+import { listenToShortcuts } from "./shortcuts.js";
+import { createStrip, fixed } from "./strip.js";
+import { View } from "./view.js";
+import { ideas, vocabulary } from "./vocabulary.js";
+import { createWorkspace } from "./workspace.js";
+
+/** @implements {Bench} */
 export class Playground {
   /** @param {Model} model */
   constructor(model) {
     this.model = model;
-    /**
-     * What stops the work in progress; null when there is none.
-     * @type {(() => void) | null}
-     */
-    this.running = null;
-    this.error = h("div.refusal", { role: "alert", hidden: true });
-    this.said = h("p.unseen", { role: "status" });
-    this.note = h("p.notice", { role: "status" });
-    this.go = h("button.primary.go", { type: "button", onclick: () => this.generate() });
-    this.form = createForm(model, () => this.price());
-    this.stage = h("section.stage", { "aria-label": "Picture" }, empty());
-    this.shelf = createShelf((made) => {
-      this.say("");
-      this.show(made);
+    const workspace = createWorkspace(model.slug, currentKey());
+    this.form = createForm(model, () => draft.changed());
+    this.go = createGo(model, {
+      press: () => this.generate(),
+      anyway: () => this.generate(true),
+      other: () => this.generateAnother(),
     });
-    this.strip = createStrip(this);
+    this.queue = new Queue(model, workspace, {
+      changed: (plate) => this.view.draw(plate),
+      ended: (plate) => this.view.ended(plate),
+      refused: ({ message }) => this.form.complain(message),
+      trouble: (error) => this.say(inWords(error)),
+    });
+    this.view = new View(this, this.queue);
+    const draft = createDraft(model, this.form, workspace, {
+      changed: () => this.go.draw(this.values()),
+      attach: (id) => this.attach(id),
+    });
     this.element = this.layout();
-    this.write({ ...firstValues(model), ...fromAddress(model) });
-    document.addEventListener("tintype:key", () => this.price());
-    addEventListener("hashchange", () => this.write(fromAddress(model)));
-    document.addEventListener("keydown", (event) => this.key(event));
+    listenToShortcuts(this, this.queue, this.view.stage.shown);
+    document.addEventListener("tintype:key", () => {
+      draft.move(currentKey());
+      this.resume();
+    });
+    draft.restore();
+    this.resume();
+    draft.open();
   }
 
   layout() {
-    const name = named(this.model, "prompt")?.name ?? "prompt";
     const prompt = (/** @type {string} */ text) => {
-      this.write({ [name]: text });
+      this.write({ [nameFor(this.model, "prompt")]: text }, "The prompt is another one.");
       this.form.focus("prompt");
     };
-    this.form.below("prompt", ideas(this.model, prompt));
-    const keys = h("span.row", { "aria-hidden": "true" }, h("kbd", {}, "Ctrl"), h("kbd", {}, "Enter"));
+    this.form.below(ideas(this.model, prompt));
+    const { prompt: words, inputs, rest } = this.form.parts;
     return h(
       "div.workbench",
       {},
-      h(
-        "div.side",
-        {},
-        this.form.element,
-        h("div.actions", {}, this.error, h("div.row", {}, this.go, keys)),
-        this.strip.element,
-      ),
-      h("div.view-side", {}, this.said, this.stage, this.note, this.shelf.element, vocabulary(this.model, prompt)),
+      h("div.ask", {}, words, this.go.element),
+      h("div.view-side", {}, ...this.view.elements, vocabulary(this.model, prompt)),
+      h("div.settings", {}, inputs, rest, createStrip(this).element),
     );
+  }
+
+  /** Have the plates of this key, and show what runs of them. */
+  resume() {
+    this.queue.resume();
+    this.view.showLatest();
   }
 
   values() {
     return this.form.values();
   }
 
-  /** @param {Values} values */
-  write(values) {
-    this.form.write(values);
-    this.price();
-  }
-
-  /** The button tells what it will cost. */
-  price() {
-    this.go.textContent = `Generate${forPrice(this.model, this.count(this.values()), isTest())}`;
-  }
-
   /**
-   * How many pictures a request with these values asks for.
    * @param {Values} values
+   * @param {string} [words] what happened, for the line that offers to undo it
    */
-  count(values) {
-    return imageCount(this.model, values);
+  write(values, words) {
+    this.form.replace(values, words);
   }
 
-  /** @param {KeyboardEvent} event */
-  key(event) {
-    if (!this.element.checkVisibility() || document.querySelector("dialog[open]")) return;
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-      event.preventDefault();
-      this.generate();
-    }
-    if (event.key === "Escape" && this.running) this.running();
-  }
-
-  /** Whether the form can be sent; if not, it says why at the fields. */
-  sound() {
-    this.error.hidden = true;
-    return this.form.sound();
-  }
-
-  made() {
-    return this.shelf.all();
-  }
-
-  /**
-   * Note what stops the work in progress; null when it has ended.
-   * @param {(() => void) | null} stop
-   */
-  busy(stop) {
-    this.running = stop;
-    for (const button of [this.go, this.strip.button]) button.disabled = Boolean(stop);
-    if (!stop) document.dispatchEvent(new CustomEvent("tintype:ended"));
-  }
-
-  async generate() {
-    if (this.running || !this.sound()) return;
-    this.say("");
-    const values = this.values();
-    /** @type {string | null} */
-    let id = null;
-    let unwanted = false;
-    const stop = () => send(`/v2/requests/${id}`, undefined, "DELETE").catch((error) => this.refuse(error));
-    const progress = createProgress(this.count(values), () => this.running?.());
-    this.busy(() => {
-      unwanted = true;
-      progress.stopping();
-      if (id) stop();
-    });
-    try {
-      const submitted = await submit(this.model.slug, request(this.model, values));
-      id = submitted.id;
-      if (unwanted) stop();
-      if (submitted.warning) this.say(submitted.warning);
-      this.put(progress.element);
-      this.finish(await watch(id, progress.tell), values);
-    } catch (error) {
-      this.refuse(/** @type {Refusal} */ (error));
-    } finally {
-      this.busy(null);
-    }
-  }
-
-  /**
-   * @param {Api.Result} result
-   * @param {Values} values what was sent
-   */
-  finish(result, values) {
-    if (result.status === "COMPLETED") {
-      const made = pictures(result, values);
-      this.shelf.add(made);
-      this.show(made);
-      this.say([this.note.textContent, ...(result.warnings ?? [])].filter(Boolean).join("; "));
-      this.said.textContent = `Done: seed ${made[0].seed}`;
-    } else if (result.error === "cancelled") {
-      this.put(empty("Cancelled; nothing was charged."));
-    } else {
-      this.put(empty());
-      this.tell(result.error, "Nothing was charged.");
-    }
-  }
-
-  /** @param {Picture[]} made */
-  show(made) {
-    this.put(showResult(made, actsOn(made, this)));
-  }
-
-  /**
-   * Put something on the stage, and the stage where it is seen.
-   * @param {HTMLElement} element
-   */
-  put(element) {
-    fill(this.stage, element);
-    if (this.stage.getBoundingClientRect().top > innerHeight * 0.6) this.stage.scrollIntoView({ block: "start" });
-  }
-
-  /**
-   * Show an error at the field that it names, or else above the button.
-   * @param {Refusal} error
-   */
-  refuse({ message, advice }) {
-    const field = this.model.fields.find(({ name }) => message.startsWith(`${name}: `));
-    if (!field || !this.form.complain(field.name, message.slice(field.name.length + 2))) this.tell(message, advice);
-  }
-
-  /**
-   * Say above the button what went wrong, where it is seen.
-   * @param {string} words
-   * @param {string} advice
-   */
-  tell(words, advice = "") {
-    this.error.hidden = false;
-    fill(this.error, h("p", {}, words), advice ? h("p.hint", {}, advice) : null);
-    this.error.scrollIntoView({ block: "nearest" });
-  }
-
-  /**
-   * Say something of the picture, below it.
-   * @param {string} words
-   */
+  /** @param {string} words */
   say(words) {
-    this.note.textContent = words;
+    this.view.say(words);
   }
-}
 
-/** What the stage shows before there is a picture. */
-function empty(words = "Your picture is made here, while you wait.") {
-  return h("div.empty", {}, h("div.plate.blank", {}, icon("camera")), h("p", { role: "status" }, words));
+  /** @param {string} path */
+  useAsInput(path) {
+    const field = named(this.model, "image");
+    if (field) this.write({ [field.name]: path }, "It is the form's input image now.");
+    else this.say("This model takes no input image.");
+  }
+
+  sound() {
+    const todo = needed(this.model);
+    this.go.tell(todo);
+    return !todo && this.form.sound();
+  }
+
+  generate(anyway = false) {
+    if (!this.sound()) return;
+    const values = this.values();
+    if (!anyway && repeats(this.model, values, this.queue.all())) return this.go.warn();
+    this.go.draw(values);
+    this.add(values);
+  }
+
+  generateAnother() {
+    this.write({ [nameFor(this.model, "seed")]: RANDOM }, "The seed is a new one each time.");
+    this.generate();
+  }
+
+  /**
+   * @param {Field} field
+   * @param {Value[]} over
+   */
+  strip(field, over) {
+    this.add(fixed(this.model, field, this.values()), { varied: field.name, over });
+  }
+
+  /**
+   * @param {Values} values
+   * @param {Parameters<Queue["add"]>[1]} strip
+   */
+  add(values, strip = {}) {
+    this.view.started(this.queue.add(values, strip, () => this.form.stored(values)));
+  }
+
+  /**
+   * Show a request of this account on the stage, whatever its age, with its settings in the form.
+   * @param {string} id
+   */
+  async attach(id) {
+    try {
+      const plate = await this.queue.attach(id);
+      if (plate.slug !== this.model.slug) return location.assign(at(`/models/${plate.slug}#request=${id}`));
+      this.write({ ...firstValues(this.model), ...plate.values }, "The form has this request's settings.");
+      this.view.choose(plate);
+    } catch (error) {
+      const { message, status } = /** @type {Refusal} */ (error);
+      const unknown = `This key's account has no request ${id}: it is another account's, or older than the history.`;
+      this.view.tell(status === 404 ? unknown : message);
+    }
+  }
 }

@@ -1,8 +1,8 @@
-/** The Pricing tab: what a picture costs here, how long it takes, and what the form's request comes to. */
+/** The Pricing tab: what an image costs here, how long it takes, and what the form's request comes to. */
 import { get } from "./api.js";
 import { fill, h } from "./dom.js";
 import { imageCount } from "./models.js";
-import { dollars, duration } from "./words.js";
+import { dollars, duration, exact } from "./words.js";
 
 const HELD =
   "The price is held when a request is queued, and charged once, when it is COMPLETED. " +
@@ -22,11 +22,11 @@ export async function drawPricing(panel, model, values) {
   const rows = [
     ...(billing && price > 0
       ? paid(model, imageCount(model, values))
-      : [["A picture", "free: this server bills nothing"]]),
-    ["The vendor's own figure", `${duration(typical)} a picture`],
+      : [["An image", "free: this server bills nothing"]]),
+    ["The vendor's own figure", `${duration(typical)} an image`],
     [
       "Measured on this server",
-      measured === null ? "nothing yet: make a picture" : `${duration(measured)} for the example request`,
+      measured === null ? "nothing yet: make an image" : `${duration(measured)} for the example request`,
     ],
   ];
   fill(
@@ -55,11 +55,11 @@ export async function drawPricing(panel, model, values) {
  * @param {number} count of images in the form's request
  */
 function paid(model, count) {
-  if (model.price_per === "second") return [["A second of work", dollars(model.price)]];
+  if (model.price_per === "second") return [["A second of work", exact(model.price)]];
   return [
-    ["A picture", dollars(model.price)],
-    [`The request in the form (${count} ${count === 1 ? "picture" : "pictures"})`, dollars(model.price * count)],
-    ["A thousand pictures", dollars(model.price * 1000)],
-    ["Pictures for one dollar", Math.floor(1 / model.price + 1e-9).toLocaleString("en")],
+    ["An image", exact(model.price)],
+    [`The request in the form (${count} ${count === 1 ? "image" : "images"})`, exact(model.price * count)],
+    ["A thousand images", dollars(model.price * 1000)],
+    ["Images for one dollar", Math.floor(1 / model.price + 1e-9).toLocaleString("en")],
   ];
 }

@@ -2,9 +2,9 @@
 import { get } from "./api.js";
 import { createCode } from "./code.js";
 import { fill, h, unique } from "./dom.js";
-import { request } from "./models.js";
+import { needed, request } from "./models.js";
 import { server } from "./paths.js";
-import { answerFile, asked, LANGUAGES } from "./snippets/index.js";
+import { answerFile, asked, languagesFor } from "./snippets/index.js";
 import { table } from "./table.js";
 import { duration } from "./words.js";
 
@@ -30,21 +30,24 @@ export async function drawReference(panel, model, values) {
     panel,
     snippets(model, values),
     parameters(model),
-    answers(wait, submit),
+    wait && submit && answers(wait, submit),
     queue(model, about),
-    errors(wait),
+    wait && errors(wait),
     retention(about),
   );
 }
 
 /**
- * The responses of POST at a path, by status, also those that it shares with other operations.
+ * The responses of POST at a path, by status, also those that it shares with other operations; null for a model that
+ * is not served.
  * @param {Api.OpenApi} document
  * @param {string} path
- * @returns {Responses}
+ * @returns {Responses | null}
  */
 function responsesOf({ paths, components }, path) {
-  const entries = Object.entries(paths[path].post.responses);
+  const operation = paths[path]?.post;
+  if (!operation) return null;
+  const entries = Object.entries(operation.responses);
   return Object.fromEntries(
     entries.map(([status, one]) => [status, "$ref" in one ? components.responses[one.$ref.replace(SHARED, "")] : one]),
   );
@@ -58,12 +61,13 @@ function snippets(model, values) {
   const code = createCode();
   const group = unique("language");
   const needs = h("p.hint");
-  const ask = asked(server, model.slug, request(model, values), answerFile(model, values));
+  const ask = asked(server, model, request(model, values), answerFile(model, values));
   const show = (/** @type {Language} */ language) => {
     code.show(language.file, language.write(ask));
     needs.textContent = language.needs;
   };
-  const choices = LANGUAGES.map((language, place) =>
+  const languages = languagesFor(model);
+  const choices = languages.map((language, place) =>
     h(
       "label",
       {},
@@ -77,7 +81,7 @@ function snippets(model, values) {
       h("span", {}, language.name),
     ),
   );
-  show(LANGUAGES[0]);
+  show(languages[0]);
   return h(
     "section.part",
     {},
@@ -85,7 +89,7 @@ function snippets(model, values) {
     h(
       "p",
       {},
-      "It runs as it stands, with your key in the environment: ",
+      `It runs ${needed(model) ? "once the model has weights" : "as it stands"}, with your key in the environment: `,
       h("code", {}, 'export SEGMIND_API_KEY="YOUR_API_KEY"'),
     ),
     h("div.segments.languages", { role: "radiogroup", "aria-label": "Language" }, choices),
@@ -98,7 +102,7 @@ function snippets(model, values) {
 function parameters(model) {
   const row = (/** @type {Field} */ field) => [
     [h("code", {}, field.name), h("span.needed", {}, field.required ? " required" : "")],
-    field.kind === "picture" ? "string (uri)" : field.type,
+    field.kind === "image" ? "string (uri)" : field.type,
     field.default === null ? "" : h("code", {}, JSON.stringify(field.default)),
     [field.help, allowed(field)],
   ];
@@ -178,19 +182,22 @@ function errors(responses) {
 
 /** @param {Api.About} about */
 function retention({ kept_seconds: kept }) {
-  /** @type {[thing: string, seconds: number][]} */
+  /** @type {[thing: string, seconds: number | null][]} */
   const rows = [
     ["A request's record and result", kept.record],
-    ["Its pictures", kept.file],
-    ["Uploaded pictures", kept.upload],
+    ["Its images", kept.images],
+    ["Uploaded images", kept.upload],
     ["The account's history", kept.history],
   ];
   return part(
     "How long things are kept",
     ["What", "For how long"],
-    rows.map(([name, seconds]) => line([name, seconds ? duration(seconds) : "not at all"])),
+    rows.map(([name, seconds]) => line([name, lasts(seconds)])),
   );
 }
+
+/** @param {number | null} seconds */
+const lasts = (seconds) => (seconds === null ? "without end" : seconds ? duration(seconds) : "not at all");
 
 /** @typedef {[name: string, words: string]} Line */
 

@@ -2,10 +2,16 @@
 import { h } from "./dom.js";
 
 /**
- * What an error says, and what to do next.
- * @param {Refusal} error
+ * What an error says, and what to do next, in a line.
+ * @param {Pick<Refusal, "message" | "advice">} error
  */
-const inWords = ({ message, advice }) => [message, advice].filter(Boolean).join(" ");
+export const inWords = ({ message, advice }) => [message, advice].filter(Boolean).join(" ");
+
+/**
+ * The same in two lines, where there is room.
+ * @param {Pick<Refusal, "message" | "advice">} error
+ */
+export const inLines = ({ message, advice }) => [h("p", {}, message), advice ? h("p.hint", {}, advice) : null];
 
 /** The line of a form, or of a panel, that says what went wrong: its `element`, and ways to do something. */
 export function createError() {

@@ -1,105 +1,94 @@
-/** A finished request: its pictures, what they cost, and what can be done with them. */
-import { h, icon } from "./dom.js";
+/** A finished request on the stage: its images, of which one is chosen, and below them what that one is. */
+import { createAbout } from "./about-image.js";
+import { fill, h, tellRatio } from "./dom.js";
+import { shown } from "./image-view.js";
+import { ofRequest, one } from "./images.js";
+import { nameFor } from "./models.js";
 import { local } from "./paths.js";
-import { dollars, duration } from "./words.js";
+import { imagesOf } from "./plates.js";
+import { inLines } from "./refusal.js";
 
 /**
- * The pictures of a finished request, as the shelf and the stage know them.
- * @param {Api.Result} result
- * @param {Values} values
- * @returns {Picture[]}
+ * The view of a finished plate: its `element`.
+ * @param {Model} model
+ * @param {Plate} plate
+ * @param {ImageActs} acts
  */
-export function pictures(result, values) {
-  return result.images.map((image) => ({
-    url: local(image.url),
-    seed: image.seed,
-    name: image.file_name,
-    values,
-    metrics: result.metrics,
-    label: `seed ${image.seed}`,
-    prompt: result.prompt,
-  }));
+export function showResult(model, plate, acts) {
+  const made = imagesOf(model, plate);
+  const below = h("div.below-images");
+  let place = 0;
+  /** @type {ReturnType<typeof createAbout> | null} */
+  let about = null;
+  const choose = (/** @type {number} */ at) => {
+    place = at;
+    for (const [other, figure] of figures.entries()) figure.press(other === at);
+    about = createAbout(model, made, place, figures[place].gone(), { ...acts, reload });
+    fill(below, about.element);
+  };
+  const figures = made.map((image, at) =>
+    createFigure(image, nameFor(model, "prompt"), made.length, {
+      choose: () => choose(at),
+      // What it says of an image that is gone is another thing than of one that is there.
+      lost: () => {
+        image.file.gone = true;
+        acts.lost(plate);
+        if (at === place) choose(at);
+      },
+    }),
+  );
+  /** What the server has of them now: cached images would be shown long after they are gone. */
+  const reload = async () => {
+    const files = await ofRequest(plate.runs[0].request ?? "");
+    for (const [at, { file }] of made.entries()) {
+      const now = files.find(({ name }) => name === file.name);
+      if (now) Object.assign(file, now);
+      else await figures[at].lose();
+    }
+    about?.update();
+  };
+  choose(0);
+  reload().catch((error) => about?.update(/** @type {Error} */ (error).message));
+  const plates = h(
+    "div.plates",
+    { "data-count": made.length },
+    figures.map(({ element }) => element),
+  );
+  return { element: h("div.result", {}, plates, below) };
 }
 
 /**
- * The pictures of one request on the stage.
- * @param {Picture[]} made
- * @param {PictureActs} acts what the buttons do with a picture
- */
-export function showResult(made, acts) {
-  const chosen = made[0];
-  const single = made.length === 1;
-  const plates = made.map((picture) =>
-    h(
-      "figure.plate",
-      {},
-      h(
-        "a",
-        { href: picture.url, target: "_blank", title: "Open at its full size" },
-        h("img", { src: picture.url, alt: picture.prompt || "The picture" }),
-      ),
-      single ? null : h("figcaption", {}, `seed ${picture.seed}`, tools(picture, acts, true)),
-    ),
-  );
-  return h(
-    "div.result",
-    {},
-    h("div.plates", { "data-count": made.length }, plates),
-    facts(chosen, made.length),
-    single ? tools(chosen, acts) : null,
-  );
-}
-
-/**
- * @param {Picture} first
+ * One of the images, with the button that chooses it where there are several.
+ * @param {MadeImage} image
+ * @param {string} prompt the parameter's name
  * @param {number} count
+ * @param {{choose: () => void, lost: () => void}} acts
  */
-function facts({ seed, metrics, values }, count) {
-  const rows = [
-    ["Seed", count > 1 ? `${seed} and on` : seed],
-    ["Cost", metrics.cost ? dollars(metrics.cost) : "free"],
-    ["Drawn in", duration(metrics.inference_time)],
-    ["Waited", duration(metrics.queue_time)],
-  ];
-  return h(
-    "dl.facts",
-    { "data-prompt": values.prompt },
-    rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
-  );
-}
-
-/**
- * @param {Picture} picture
- * @param {PictureActs} acts
- * @param {boolean} short icons alone
- */
-function tools(picture, acts, short = false) {
-  /**
-   * @param {Parameters<typeof icon>[0]} name
-   * @param {string} words
-   * @param {((picture: Picture) => void) | undefined} act
-   */
-  const button = (name, words, act) =>
-    act &&
-    h(
-      "button.tool",
-      { type: "button", title: words, "aria-label": short ? words : null, onclick: () => act(picture) },
-      icon(name),
-      short ? null : words,
-    );
-  return h(
-    "div.tools",
-    { role: "group", "aria-label": "This picture" },
-    h(
-      "a.tool",
-      { href: picture.url, download: picture.name, title: "Download", "aria-label": short ? "Download" : null },
-      icon("download"),
-      short ? null : "Download",
-    ),
-    button("again", "Same seed", acts.same),
-    button("dice", "Vary seed", acts.vary),
-    button("input", "Use as input", acts.input),
-    button("compare", "Compare", acts.compare),
-    button("link", "Copy link", acts.link),
-  );
+function createFigure({ file, values }, prompt, count, { choose, lost }) {
+  let gone = false;
+  const lose = () => {
+    gone = true;
+    lost();
+  };
+  const image = shown(file, String(values[prompt] || "The image"), { gone: lose });
+  tellRatio(image);
+  const single = count === 1;
+  const frame = single
+    ? h("a", { href: local(file.url), target: "_blank", title: "Open at its full size" }, image)
+    : h("div.chooses", { onclick: choose }, image);
+  const pick = h("button.pick", { type: "button", onclick: choose }, `seed ${file.seed}`);
+  return {
+    element: h("figure.plate", {}, frame, single ? null : h("figcaption", {}, pick)),
+    gone: () => gone,
+    /** @param {boolean} chosen */
+    press: (chosen) => pick.setAttribute("aria-pressed", String(chosen)),
+    /** Say in its place that it is gone, and why. */
+    async lose() {
+      if (gone) return;
+      const error = /** @type {Refusal} */ (await one(file.name).catch((error) => error));
+      fill(frame, h("div.gone", { role: "status" }, inLines(error)));
+      frame.removeAttribute("href");
+      lose();
+    },
+  };
 }

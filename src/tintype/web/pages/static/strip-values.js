@@ -54,7 +54,7 @@ function figures(field, now, changed) {
       .split(",")
       .map((text) => text.trim())
       .filter(Boolean);
-  // Twice the same picture would be paid twice.
+  // Twice the same image would be paid twice.
   const read = () => [...new Set(typed().map((text) => (Number.isFinite(Number(text)) ? Number(text) : text)))];
   return { element: input, read };
 }

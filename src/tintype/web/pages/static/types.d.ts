@@ -17,15 +17,34 @@ declare namespace Api {
     price_per: "picture" | "second";
     typical_seconds: number;
     measured_seconds: number | null;
+    pace: Pace;
     parameters: { required: string[]; properties: Record<string, ParameterSchema>; examples: Values[] };
-    // Of models with the built-in weights.
-    weights?: string;
+    /** Of a prompt that the model reads, without start and end marks; the built-in weights read 22. */
+    prompt_tokens?: number;
+    // Of models with the built-in weights, and of those that need some.
+    weights?: "built-in" | "needs weights";
     weights_note?: string;
+    weights_command?: string;
+    /** On the Hugging Face hub; bytes to pull. */
+    weights_published?: { repository: string; licence: string; gated: boolean; bytes: number };
     first?: Values;
     sample?: string;
+    /** With what it was made. */
+    sample_parameters?: Values;
     vocabulary?: { name: string; emoji: string }[];
     colours?: string[];
     prompts?: string[];
+  }
+  /** What the seconds of a request follow from; estimate.js reads it. */
+  interface Pace {
+    /** Of one evaluation of the model, by "<bits of width × height> <rows>". */
+    seconds: Record<string, number>;
+    /** Of samplers that don't evaluate once per step: how often per step, and how often in addition. */
+    evaluations: Record<string, [number, number]>;
+    /** Whether a strength below 1 leaves the first steps out. */
+    skips: boolean;
+    /** What a caller can't choose, by meaning. */
+    fixed: Values;
   }
   /** JSON Schema, with words of ours for forms. */
   interface ParameterSchema {
@@ -45,19 +64,43 @@ declare namespace Api {
   interface About {
     billing: boolean;
     states: Record<string, string>;
-    kept_seconds: { record: number; file: number; upload: number; history: number };
+    /** `images`: null for no end. */
+    kept_seconds: { record: number; images: number | null; upload: number; history: number };
+    /** Bytes; null for no limit. */
+    images_budget: number | null;
+    inputs: InputLimits;
+    key_limits: KeyLimit[];
+  }
+  /** What an input image may be: bytes of the file that is sent, pixels, and titles of formats. */
+  interface InputLimits {
+    max_bytes: number;
+    max_pixels: number;
+    formats: string[];
+  }
+  /** What a key can be limited to; `name` and `used` are members of `Key`. */
+  interface KeyLimit {
+    name: string;
+    /** Whether it is dollars. */
+    money: boolean;
+    label: string;
+    empty: string;
+    /** With `{max}` and perhaps `{used}` in it. */
+    listed: string;
+    used: string;
   }
   interface Response {
     description: string;
     content: Record<string, unknown>;
   }
   interface OpenApi {
-    paths: Record<string, { post: { responses: Record<string, Response | { $ref: string }> } }>;
+    /** Those of models that need weights are not there. */
+    paths: Partial<Record<string, { post: { responses: Record<string, Response | { $ref: string }> } }>>;
     components: { responses: Record<string, Response> };
   }
 
-  /** `name` and `credits` are not told to an operator's key that may only read. */
+  /** `id`, `name` and `credits` are not told to an operator's key that may only read. */
   interface Owner {
+    id?: string;
     name: string;
     credits: number;
     api_key: {
@@ -69,8 +112,8 @@ declare namespace Api {
       operator?: boolean;
     };
   }
-  type Limit = "rpm" | "concurrency" | "max_queued" | "max_pixels";
-  interface Key extends Record<Limit, number | null> {
+  /** And by their names, limits and what counts against them. */
+  interface Key {
     id: string;
     name: string;
     begins: string;
@@ -134,6 +177,8 @@ declare namespace Api {
     parameters: Values | null;
     error?: string | null;
     generation_url: string | null;
+    /** Of all its images that are there. */
+    generation_urls: string[];
     credits_deduction: number;
     latency_ms: number | null;
     model_created: Moment;
@@ -171,6 +216,37 @@ declare namespace Api {
     logs: Delivery[];
   }
 
+  /** A finished image whose file is there. */
+  interface Image {
+    /** Its file's. */
+    name: string;
+    url: string;
+    request_id: string;
+    model: string;
+    prompt: string | null;
+    seed: string;
+    /** Pixels; 0 where they are not known. */
+    width: number;
+    height: number;
+    bytes: number;
+    created_at: Moment;
+    kept: boolean;
+    /** Null where it has no end. */
+    kept_until: Moment | null;
+    /** Its request's as sent, with the seed of the request's first image. */
+    parameters: Values;
+    /** The image that it was made from, while that one is there. */
+    input_url: string | null;
+    /** Its share of its request's, in dollars; and that one's seconds. */
+    cost: number;
+    inference_time: number;
+    queue_time: number;
+  }
+  interface Images {
+    images: Image[];
+    next_cursor: string | null;
+  }
+
   interface Metrics {
     cost: number;
     inference_time: number;
@@ -179,6 +255,7 @@ declare namespace Api {
   interface Result {
     status: "COMPLETED" | "FAILED";
     error: string;
+    error_description?: string;
     images: { url: string; file_name: string; seed: string }[];
     prompt: string;
     metrics: Metrics;
@@ -188,6 +265,8 @@ declare namespace Api {
   interface Status {
     status?: "QUEUED" | "PROCESSING" | "COMPLETED" | "FAILED";
     queue_position?: number | null;
+    /** In addition to its turn: until the queue is resumed, or a worker takes requests. */
+    waiting_for?: "resume" | "worker";
     eta?: number | null;
     progress?: number;
     step?: number;
@@ -202,6 +281,17 @@ declare namespace Api {
   }
   interface Uploaded {
     file_urls: string[];
+  }
+  /** What a file says of its making, as parameters of a model. */
+  interface FoundSettings {
+    /** A slug. */
+    model: string;
+    parameters: Values;
+    source: "tintype" | "a1111";
+    /** What that model hasn't, or doesn't allow. */
+    unknown: { name: string; value: string }[];
+    /** The parameters of the input images that it was made from, which no file carries. */
+    images: string[];
   }
 
   type WorkerState = "working" | "idle" | "paused" | "draining" | "drained" | "silent";
@@ -288,7 +378,9 @@ type Answer<Path extends string> = Path extends `${infer Plain}?${string}`
     ? Answers[Path]
     : Path extends `/v2/requests/${string}`
       ? Api.Result
-      : unknown;
+      : Path extends `/inference-request/request-history/${string}`
+        ? Api.PastRequest
+        : unknown;
 interface Answers {
   "/about.json": Api.About;
   "/api/auth/authenticate": Api.Owner;
@@ -296,6 +388,7 @@ interface Answers {
   "/inference-request/request-history": Api.Page<Api.PastRequest>;
   "/openapi.json": Api.OpenApi;
   "/v1/models": Api.Models;
+  "/v2/images": Api.Images;
   "/v2/keys": Api.Keys;
   "/v2/ledger": Api.Page<Api.LedgerRow>;
   "/v2/ledger/days": Api.LedgerDays;
@@ -314,7 +407,48 @@ type Changed<Path extends string> = Path extends "/v2/keys" | `/v2/keys/${string
     ? Api.ChangedWebhook
     : Path extends "/upload-asset"
       ? Api.Uploaded
-      : unknown;
+      : Path extends "/v2/images/keep"
+        ? Pick<Api.Images, "images">
+        : Path extends "/v2/images/delete"
+          ? { deleted: string[] }
+          : unknown;
+
+/** Which images are listed; what is left out or empty is no condition. */
+interface ImageQuery {
+  limit?: number;
+  cursor?: string;
+  /** A slug. */
+  model?: string;
+  /** Days, both included. */
+  from?: string;
+  to?: string;
+  kept?: "true" | "";
+  /** Words of the prompt. */
+  q?: string;
+  request?: string;
+  name?: string;
+}
+
+/** What a lightbox is told of the list that its image belongs to, and may do with it. */
+interface Viewing {
+  models: Model[];
+  /** Whether this key may keep and delete. */
+  mayChange(): boolean;
+  /** Show the image before or after the one of this name. */
+  step(name: string, by: 1 | -1): void;
+  keep(images: Api.Image[], kept: boolean): Promise<void>;
+  /** Delete them, once the reader has said yes. */
+  remove(images: Api.Image[]): void;
+  /** It was closed; `name` is the image's that was shown last. */
+  closed(name: string): void;
+}
+
+/** As much of an image as it takes to show it and to save it. */
+type ImageFile = Pick<Api.Image, "name" | "url"> &
+  Partial<Api.Image> & {
+    /** Whether its file was found to be gone; the browser's cache may still have it. */
+    gone?: true;
+  };
 
 /** A parameter's value in a form: text where it is no number, or a seed that a number would lose digits of. */
 type Value = string | number | boolean | null;
@@ -324,7 +458,7 @@ type Values = Record<string, Value>;
 /** A parameter as a form needs it. */
 interface Field {
   name: string;
-  kind: "text" | "picture" | "choice" | "integer" | "number" | "boolean";
+  kind: "text" | "image" | "choice" | "integer" | "number" | "boolean";
   type: string;
   /** What it means for any model: `steps`, `guidance`, `seed` … */
   means: string;
@@ -350,82 +484,141 @@ interface Control {
   input: HTMLElement;
   read(): Value;
   write(value: Value): void;
+  /** Of a mask: the input image that it lies over; called whenever that may be another one. */
+  over?(image: Value): void;
+  /** What is said of it at length, for where there is room. */
+  said?: HTMLElement;
+  /** Have what was made in the browser stored on the server, so that `read` is short; `read` is right before too. */
+  ready?(): Promise<void>;
 }
 
 /** Makes a field's control; `changed` is called when its value was changed by hand. */
 type MakeControl = (field: Field, id: string, changed: () => void) => Control;
 
-/** A finished image, as the shelf and the stage know it. */
-interface Picture {
-  /** A path of this server. */
-  url: string;
-  seed: string;
-  name: string;
-  /** "seed 7" */
-  label: string;
-  prompt: string;
-  /** The form's values that it was made with. */
+/** What one press of Generate asked for: a request, or those of a strip. Plain data, which this device remembers. */
+interface Plate {
+  /** Made in the browser. */
+  id: string;
+  /** The model's slug. */
+  slug: string;
+  /** When it was pressed: milliseconds since 1970. */
+  at: number;
+  /** The form's values, the strip's own one aside; an image that lay in the form as text is left out. */
   values: Values;
-  metrics: Api.Metrics;
+  /** Of a strip: the parameter that differs from run to run. */
+  varied?: string;
+  /** Whether an image lay in the form as text: it can't be sent again. */
+  partial?: true;
+  runs: Run[];
+}
+/** A request of a plate. */
+interface Run {
+  /** Its Idempotency-Key: what is sent again after a crash is still one request. */
+  key: string;
+  /** Of a strip: its value of what is varied. */
+  value?: Value;
+  state: "sending" | "running" | "done" | "failed" | "cancelled";
+  /** The request's id, once the server has it. */
+  request?: string;
+  images?: ImageFile[];
+  metrics?: Api.Metrics;
+  warnings?: string[];
+  /** Why it failed, and what to do next. */
+  error?: string;
+  advice?: string;
+  /** Whether the server may have it, though it didn't answer. */
+  unsure?: true;
+}
+/** What is known of a run that has not ended. */
+interface Live {
+  /** The last one, as `Tell` has them; and sending, full with the seconds until it is sent, locked without a key. */
+  event: string;
+  status: Api.Status;
+  /** By the image's number. */
+  previews: Map<number, Api.Preview>;
+  /** Whether it is being cancelled. */
+  stopping: boolean;
+}
+/** A finished image, with the values that make this one again, and no others. */
+interface MadeImage {
+  file: ImageFile;
+  values: Values;
+  plate: Plate;
+  run: Run;
 }
 
-/** What can be done with a picture on the stage; `input` where the model takes one. */
-interface PictureActs {
-  same(picture: Picture): void;
-  vary(picture: Picture): void;
-  input?(picture: Picture): void;
-  compare(picture: Picture): void;
-  link(picture: Picture): void;
+/** What can be done with an image on the stage. */
+interface ImageActs {
+  /** Make it once more. */
+  again(image: MadeImage): void;
+  /** Have its seed in the form. */
+  same(image: MadeImage): void;
+  /** Make another one with another seed. */
+  vary(image: MadeImage): void;
+  /** Have all its values in the form. */
+  settings(image: MadeImage): void;
+  /** Where the model takes one. */
+  input?(image: MadeImage): void;
+  /** Shows it next to the one that it was made from; undefined where this page can't show that one. */
+  before(image: MadeImage): (() => void) | undefined;
+  compare(image: MadeImage): void;
+  link(image: MadeImage): void;
+  /** Told that files of a plate are gone. */
+  lost(plate: Plate): void;
 }
 
-/** What acts and strips may do with the playground. */
+/** What other parts of the page may do with the playground. */
 interface Bench {
   readonly model: Model;
   /** The form's values. */
   values(): Values;
-  /** Put values into the form; fields without one stay as they are. */
-  write(values: Values): void;
-  /** Whether the form can be sent; if not, it says why at the fields. */
-  sound(): boolean;
-  /** Send the form. */
-  generate(): void;
-  /** The pictures of this page, newest first. */
-  made(): Picture[];
-  /** Put something on the stage. */
-  put(element: HTMLElement): void;
-  /** Show a request's pictures on the stage. */
-  show(made: Picture[]): void;
+  /** Put values into the form, which offers to undo that and says what happened; fields without one stay. */
+  write(values: Values, words?: string): void;
+  /** Make an image of this server, by its path, the form's input image; says so below the stage. */
+  useAsInput(path: string): void;
   /** Say something below the stage. */
   say(words: string): void;
-  /** Say why the server refused. */
-  refuse(error: Refusal): void;
-  /** Note what stops the work in progress; null when it has ended. */
-  busy(stop: (() => void) | null): void;
+  /** Whether the form can be sent; if not, it says why at the fields. */
+  sound(): boolean;
+  /** Send the form; `anyway` even where that gives an image that is there. */
+  generate(anyway?: boolean): void;
+  /** Send the form once for each of some values of a parameter. */
+  strip(field: Field, over: Value[]): void;
 }
 
 /** Listener of a request's events: queued, started, progress with its status; preview; away while no server answers. */
 type Tell = (event: string, data: Api.Status | Api.Preview) => void;
 
-/** What a snippet is written from: the server's address, the slug, the body, its JSON, and the file for the answer. */
+/** What a snippet is written from: the server's address, the model, the body, its JSON, and the file for the answer. */
 interface Ask {
   base: string;
+  model: Model;
   slug: string;
   body: Values;
   json: string;
   answer: string;
 }
-/** A language of the API tab: the file that the code belongs in, and what it needs. */
+/** A language of the API tab: the file that the code belongs in, what it needs, and which models it is offered for. */
 interface Language {
   name: string;
   file: string;
   needs: string;
+  takes?(model: Model): boolean;
   write(ask: Ask): string;
 }
+
+/** What is sent to the server. */
+type Sending = Omit<RequestInit, "headers"> & { headers: Record<string, string> };
+
+/** What was dropped or pasted: a file, one of `of`; an image of this server by its path; or another page's address. */
+type Found = { file: File | Blob; of: number } | { path: string } | { link: string };
 
 /** What an error says, and what to do next; `status` where the server answered. */
 interface Refusal extends Error {
   status?: number;
   advice?: string;
+  /** Seconds after which the same can be asked again; 0 where the server names none. */
+  retryAfter?: number;
 }
 
 type Child = Node | string | number | null | undefined | false;
@@ -452,4 +645,6 @@ interface DocumentEventMap {
   "tintype:credits": CustomEvent<string>;
   /** A request of this page has ended. */
   "tintype:ended": CustomEvent;
+  /** The settings of a file are wanted in the form. */
+  "tintype:settings": CustomEvent<Api.FoundSettings>;
 }

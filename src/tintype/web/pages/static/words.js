@@ -1,14 +1,43 @@
 /** Numbers and names as people read them. */
 
 /**
- * Dollars down to a millionth where that says more than cents.
+ * Dollars and cents; below a dollar, where cents don't tell it, at least four places: what one image costs.
  * @param {number} amount
- * @param {number} [digits] how many stand behind the point
  */
-export function dollars(amount, digits) {
-  const [least, most] = digits === undefined ? [2, 6] : [digits, digits];
-  return `$${amount.toLocaleString("en", { minimumFractionDigits: least, maximumFractionDigits: most })}`;
+export function dollars(amount) {
+  const cents = Math.abs(amount) >= 1 || Math.abs(amount * 100 - Math.round(amount * 100)) < 1e-6;
+  return cents ? places(amount, 2, 2) : places(amount, 4, 6);
 }
+
+/**
+ * Dollars to the last place that counts, at least four: what a ledger has.
+ * @param {number} amount
+ */
+export const exact = (amount) => places(amount, 4, 6);
+
+/**
+ * What is left, never more than that: whole cents from a dollar on.
+ * @param {number} amount
+ */
+export const left = (amount) => dollars(amount < 1 ? amount : Math.floor(amount * 100 + 1e-6) / 100);
+
+/**
+ * Dollars at an axis, all with the places that its step needs.
+ * @param {number} tick
+ * @param {number} step
+ */
+export function onAxis(tick, step) {
+  const digits = step >= 1 ? 0 : step >= 0.01 ? 2 : 4;
+  return places(tick, digits, digits);
+}
+
+/**
+ * @param {number} amount
+ * @param {number} least
+ * @param {number} most
+ */
+const places = (amount, least, most) =>
+  `$${amount.toLocaleString("en", { minimumFractionDigits: least, maximumFractionDigits: most })}`;
 
 /** @type {[size: number, unit: string][]} */
 const UNITS = [
@@ -29,6 +58,12 @@ export function duration(seconds) {
 }
 
 /**
+ * Seconds for which something waited; what nobody notices is none.
+ * @param {number} seconds
+ */
+export const wait = (seconds) => (seconds < 0.1 ? "no wait" : duration(seconds));
+
+/**
  * `guidance_scale` → `Guidance scale`.
  * @param {string} name
  */
@@ -37,43 +72,46 @@ export function label(name) {
   return words[0].toUpperCase() + words.slice(1);
 }
 
+/** @type {Partial<Record<string, string>>} */
+const NAMES = { count: "Images", format: "File format", aspect_ratio: "Shape" };
+
+/**
+ * What a parameter is called, for any model.
+ * @param {Pick<Field, "means">} field
+ */
+export const nameOf = ({ means }) => NAMES[means] ?? label(means);
+
+/**
+ * What a price is for; the answer's "picture" is an image.
+ * @param {Model} model
+ */
+const unit = ({ price_per: per }) => (per === "picture" ? "image" : per);
+
 /**
  * What a model costs, in a few words.
  * @param {Model} model
  */
-export const price = (model) => (model.price === 0 ? "free" : `${dollars(model.price)} per ${model.price_per}`);
+export const price = (model) => (model.price === 0 ? "free" : `${exact(model.price)} per ${unit(model)}`);
 
 /**
- * ` for $0.0074`, where this many pictures have a price that is known before; a test key's are free.
+ * ` for $0.0074`, where this many images have a price that is known before; a test key's are free.
  * @param {Model} model
  * @param {number} count
  * @param {boolean} test
  */
-export function forPrice({ price, price_per: unit }, count, test) {
-  return price > 0 && unit === "picture" && !test ? ` for ${dollars(price * count)}` : "";
+export function forPrice({ price, price_per: per }, count, test) {
+  return price > 0 && per === "picture" && !test ? ` for ${dollars(price * count)}` : "";
 }
 
 /**
- * How long a picture takes: as measured here, or as the vendor says where nothing was made here yet.
+ * How long an image takes: as measured here, or as the vendor says where nothing was made here yet.
  * @param {Model} model
  */
 export function pace(model) {
   return model.measured_seconds === null
-    ? `about ${duration(model.typical_seconds)} on the vendor's machines`
+    ? `about ${duration(model.typical_seconds)} at the vendor's`
     : `about ${duration(model.measured_seconds)} here`;
 }
-
-/**
- * A moment of an answer as people of this place and time zone write it.
- * @param {Api.Moment} text
- */
-export const moment = (text) => new Date(text).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-
-/**
- * The day of such a moment.
- * @param {Api.Moment} text
- */
-export const date = (text) => new Date(text).toLocaleDateString([], { dateStyle: "medium" });
 
 /** @type {[size: number, unit: string][]} */
 const SIZES = [
@@ -98,7 +136,13 @@ export function bytes(count) {
 export const brief = (seconds) => (seconds < 1 ? `${Number((seconds * 1000).toPrecision(3))} ms` : duration(seconds));
 
 /**
- * A moment's time of the day, where the reader is.
- * @param {Api.Moment | number} moment
+ * A model's name where there is little room: "SD 1.5 · image to image"; an operator's own stays as it is.
+ * @param {Model} model
  */
-export const timeOf = (moment) => new Date(moment).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+export const shortTitle = ({ title }) =>
+  title
+    .replace(/^Stable Diffusion /, "SD ")
+    .replace(
+      / (image to image|text to image|inpainting)$/,
+      (kind) => `\u00a0· ${kind.trim().replaceAll(" ", "\u00a0")}`,
+    );

@@ -63,7 +63,7 @@ async function start(video, words, shoot, dialog) {
     if (!navigator.mediaDevices) throw new Error("insecure");
     const stream = await navigator.mediaDevices.getUserMedia({ video: true });
     if (!dialog.open) return stop(stream);
-    // Only the first frame tells how large a picture is.
+    // Only the first frame tells how large an image is.
     video.addEventListener("loadeddata", () => {
       words.textContent = "Hold still.";
       shoot.disabled = false;

@@ -1,8 +1,5 @@
 /** A number: a slider where its range is one that a hand can find, and always the figure itself. */
-import { h, icon } from "../dom.js";
-
-/** Seeds that are drawn stay short enough to be read out. */
-const SEEDS = 2 ** 32;
+import { h } from "../dom.js";
 
 /** @type {MakeControl} */
 export function number(field, id, changed) {
@@ -45,55 +42,10 @@ export function number(field, id, changed) {
 }
 
 /**
- * The seed: as text, since it may be longer than a number can be exact; and a dice.
- * @type {MakeControl}
- */
-export function seed(_field, id, changed) {
-  const figure = h("input.figure", {
-    id,
-    type: "text",
-    inputmode: "numeric",
-    autocomplete: "off",
-    spellcheck: "false",
-    oninput: changed,
-  });
-  const write = (/** @type {Value} */ value) => {
-    figure.value = String(value ?? "");
-  };
-  const put = (/** @type {number} */ value) => {
-    write(value);
-    changed();
-  };
-  const roll = h(
-    "button.tool",
-    {
-      type: "button",
-      title: "Draw a seed now",
-      "aria-label": "Draw a seed now",
-      onclick: () => put(drawSeed()),
-    },
-    icon("dice"),
-  );
-  const any = h(
-    "button.quiet",
-    {
-      type: "button",
-      title: "-1: the server draws a new one every time",
-      onclick: () => put(-1),
-    },
-    "New each time",
-  );
-  return { element: h("div.seed", {}, figure, roll, any), input: figure, read: () => parsed(figure.value), write };
-}
-
-/** A seed that no picture had before, by all likelihood. */
-export const drawSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % SEEDS;
-
-/**
  * A number; null for nothing; the text itself where it is no number, or one that would lose digits as one.
  * @param {string} text
  */
-function parsed(text) {
+export function parsed(text) {
   const trimmed = text.trim();
   if (!trimmed) return null;
   const value = Number(trimmed);

@@ -6,7 +6,6 @@ export function text(field, id, changed) {
   const area = h("textarea", {
     id,
     rows: field.means === "prompt" ? 3 : 2,
-    maxlength: field.longest,
     spellcheck: "true",
     oninput: changed,
   });

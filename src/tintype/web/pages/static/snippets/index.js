@@ -1,7 +1,8 @@
 /** The form's request as code, in every language that is offered. */
-import { named } from "../models.js";
+import { nameFor } from "../models.js";
 import { csharp } from "./csharp.js";
 import { curl, curlQueue } from "./curl.js";
+import { a1111, openai, replicate } from "./dialects.js";
 import { go } from "./go.js";
 import { java } from "./java.js";
 import { javascript, typescript } from "./javascript.js";
@@ -10,7 +11,7 @@ import { requests, segmind, segmindSync } from "./python.js";
 import { ruby } from "./ruby.js";
 
 /** @type {Language[]} */
-export const LANGUAGES = [
+const LANGUAGES = [
   curl,
   curlQueue,
   segmind,
@@ -23,18 +24,27 @@ export const LANGUAGES = [
   csharp,
   php,
   ruby,
+  openai,
+  a1111,
+  replicate,
 ];
+
+/**
+ * The languages in which a request of a model can be written.
+ * @param {Model} model
+ */
+export const languagesFor = (model) => LANGUAGES.filter(({ takes }) => takes?.(model) ?? true);
 
 /**
  * What a snippet is written from.
  * @param {string} base the server's address
- * @param {string} slug
+ * @param {Model} model
  * @param {Values} body
  * @param {string} answer the file for the answer
  * @returns {Ask}
  */
-export function asked(base, slug, body, answer) {
-  return { base, slug, body, json: json(body), answer };
+export function asked(base, model, body, answer) {
+  return { base, model, slug: model.slug, body, json: json(body), answer };
 }
 
 /**
@@ -49,11 +59,11 @@ function json(body) {
 }
 
 /**
- * The name of the file that v1 answers with: a picture, or JSON where there are several or base64 is wanted.
+ * The name of the file that v1 answers with: an image, or JSON where there are several or base64 is wanted.
  * @param {Model} model
  * @param {Values} values
  */
 export function answerFile(model, values) {
-  const value = (/** @type {string} */ means) => values[named(model, means)?.name ?? ""];
+  const value = (/** @type {string} */ means) => values[nameFor(model, means)];
   return value("base64") || Number(value("count") ?? 1) > 1 ? "answer.json" : `picture.${value("format") ?? "jpeg"}`;
 }

@@ -1,6 +1,6 @@
 /** Python: the vendor's package, waiting and queued, and plain requests. */
 
-const INDENT = "    ";
+export const INDENT = "    ";
 
 /** @type {Record<string, string>} */
 const CONSTANTS = { true: "True", false: "False", null: "None" };
@@ -9,7 +9,7 @@ const CONSTANTS = { true: "True", false: "False", null: "None" };
  * A value as Python writes it: JSON's strings and numbers are Python's too.
  * @param {Value} value
  */
-function literal(value) {
+export function literal(value) {
   const json = JSON.stringify(value);
   return CONSTANTS[json] ?? json;
 }
@@ -21,7 +21,7 @@ const WORDS = new Set(["from", "in", "is", "lambda", "class", "def", "not", "wit
  * Arguments of a call, or a dictionary to unpack where a name can't be one.
  * @param {Values} body
  */
-function named(body) {
+export function named(body) {
   const plain = Object.keys(body).every((name) => NAME.test(name) && !WORDS.has(name));
   if (!plain) return `${INDENT}**${dictionary(body).replaceAll("\n", `\n${INDENT}`)},\n`;
   return Object.entries(body)
@@ -29,7 +29,7 @@ function named(body) {
     .join("");
 }
 
-const dictionary = (/** @type {Values} */ body) =>
+export const dictionary = (/** @type {Values} */ body) =>
   `{\n${Object.entries(body)
     .map(([name, value]) => `${INDENT}${literal(name)}: ${literal(value)},\n`)
     .join("")}}`;

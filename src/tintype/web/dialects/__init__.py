@@ -1,0 +1,1 @@
+"""Public APIs of other hosts, each a `Dialect` over the queue that the vendor's has."""
