@@ -1,1 +1,1 @@
-"""What a file says of its own making, and what of that is true."""
+"""Where images come from, said in their files: XMP for readers that know only that, and signed C2PA manifests."""
