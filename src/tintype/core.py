@@ -262,6 +262,16 @@ class Output:
         return cls(**{"width": 0, "height": 0, **_known(cls, said)})
 
 
+@dataclass(frozen=True, slots=True)
+class LoggedFile:
+    """What of a file that was made goes into the log of images."""
+
+    #: SHA-256 of its bytes.
+    digest: bytes
+    #: Six bytes, of its watermark; None without one.
+    number: bytes | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What was made of a request."""

@@ -394,6 +394,8 @@ class ProvenanceSettings(Group):
     time: WebAddress = ""
     #: More certificates in PEM whose word is taken when images are verified, such as C2PA's trust list.
     trust: Place = None
+    #: How long the log of images knows one by its file's digest and its watermark's number; 0 is no log.
+    log_ttl: Seconds = Field(365 * 86_400.0, ge=0)
 
 
 class WebhookSettings(Group):
