@@ -60,3 +60,13 @@ SURVIVED: Mapping[str, Callable[[Image.Image], Image.Image]] = {
     "mirrored": ImageOps.mirror,
     "screenshot": screenshot,
 }
+#: What it survives less often, or not at all.
+BEYOND: Mapping[str, Callable[[Image.Image], Image.Image]] = {
+    "crop to 70 %, screenshot": lambda image: screenshot(cropped(image, 0.7)),
+    "crop to 40 %": lambda image: cropped(image, 0.4),
+    "turned by 0.3°": lambda image: image.rotate(0.3, Image.Resampling.BICUBIC),
+    "turned by 0.5°": lambda image: image.rotate(0.5, Image.Resampling.BICUBIC),
+    "turned by 2°": lambda image: image.rotate(2, Image.Resampling.BICUBIC),
+    "3 % wider": lambda image: image.resize((round(1.03 * image.width), image.height), LANCZOS),
+    "25 %": lambda image: scaled(image, 0.25),
+}

@@ -208,6 +208,8 @@ class Recipe:
     source: str
     #: SHA-256 of the decoded mask; empty without one, and then not written: earlier versions refuse unknown fields.
     mask: str = ""
+    #: The number of the watermark in its pixels, in hex; the same holds of one without.
+    mark: str = ""
     version: str = __version__
 
     @property
@@ -223,8 +225,9 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """As it is written into files and answers."""
         said = _values(self)
-        if not self.mask:
-            del said["mask"]
+        for name in ("mask", "mark"):
+            if not said[name]:
+                del said[name]
         return {"model": said.pop("model"), "order": said.pop("params").to_json(), **said}
 
     @classmethod
