@@ -10,14 +10,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import psycopg
-from sqlalchemy import event, make_url, select
+from sqlalchemy import QueuePool, event, make_url, select
 
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.migrations import migrate
@@ -258,6 +258,33 @@ def moved_clock(db: Database, seconds: float) -> Iterator[None]:
         yield
     finally:
         db.move_clock(-seconds)
+
+
+@contextmanager
+def hurried(db: Database, seconds: float) -> Iterator[None]:
+    """What is asked of it while the block lasts has so long for its turn, a connection, the lock and a statement.
+
+    Before and after, as long as usual: on a busy machine, what is to succeed may take longer than what is to fail may
+    wait.
+    """
+
+    def hurry(connection: Any, *_: object) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+
+    pool, usual, opened = cast(QueuePool, db._engine.pool), db._writers._timeout, db._open
+    pool._timeout = db._writers._timeout = seconds
+    if db.kind == "sqlite":
+        event.listen(db._engine, "checkout", hurry)
+    else:
+        db._open = partial(opened.func, **opened.keywords | {"timeout": seconds})
+    try:
+        yield
+    finally:
+        pool._timeout = db._writers._timeout = usual
+        db._open = opened
+        if db.kind == "sqlite":
+            event.remove(db._engine, "checkout", hurry)
+            db._engine.dispose()  # connections that were hurried
 
 
 def to_hour(db: Database, hour: float) -> None:

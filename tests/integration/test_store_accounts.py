@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
-from tests.databases import SqliteFiles
+from tests.databases import SqliteFiles, hurried
 from tests.stores import new_request, store_on
 
 from tintype.errors import BadRequest, NotFound, StoreUnavailable, Unauthorized
@@ -254,14 +254,14 @@ def test_an_exception_undoes_the_transaction(db: Database, accounts: Accounts) -
 
 
 def test_a_locked_database_is_unavailable_for_writing_only(db: Database, url: str) -> None:
-    hurried = Database(url, timeout=0.05)
-    Accounts(hurried).create("one", 5)
+    other = Database(url)
+    Accounts(other).create("one", 5)
     with db.write():
-        with pytest.raises(StoreUnavailable):
-            Accounts(hurried).create("two", 5)
-        assert len(Accounts(hurried).list()) == 1
-    Accounts(hurried).create("two", 5)
-    hurried.close()
+        with hurried(other, 0.05), pytest.raises(StoreUnavailable):
+            Accounts(other).create("two", 5)
+        assert len(Accounts(other).list()) == 1
+    Accounts(other).create("two", 5)
+    other.close()
 
 
 def test_a_mistake_in_sql_is_not_called_unavailable(db: Database) -> None:
