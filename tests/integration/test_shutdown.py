@@ -69,10 +69,10 @@ def listens(address: str) -> bool:
 
 
 def test_while_it_drains_all_calls_are_served_and_told_to_connect_elsewhere(tmp_path: Path) -> None:
-    with serving(tmp_path, web_drain=LONG, web_grace=LONG) as site, site.http() as http:
+    with serving(tmp_path, web_drain=LONG, web_grace=LONG, heartbeat=60) as site, site.http() as http:
         request = site.submit()
         site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
-        assert any(http.get("/ready").is_success for _ in range(50)), "a busy machine is given its time"
+        until(lambda: http.get("/ready").is_success)
         assert "connection" not in http.get("/health").headers
         with waiting(site) as call, following(http, request.id) as events:
             next(events)
