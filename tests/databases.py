@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
@@ -216,12 +217,17 @@ def _new_file() -> bytes:
 
 
 @contextmanager
-def statements(db: Database) -> Iterator[list[tuple[str, Any]]]:
-    """What is asked of the database while the block runs, with the parameters."""
+def statements(db: Database, *, any_thread: bool = False) -> Iterator[list[tuple[str, Any]]]:
+    """What this thread asks of the database while the block runs, with the parameters.
+
+    any_thread: what others ask too, such as those of a server in this process, which look after its database meanwhile.
+    """
     said: list[tuple[str, Any]] = []
+    own = threading.get_ident()
 
     def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        said.append((statement, parameters))
+        if any_thread or threading.get_ident() == own:
+            said.append((statement, parameters))
 
     event.listen(db._engine, "before_cursor_execute", note)
     try:
