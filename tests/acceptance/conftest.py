@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.acceptance.browser import Visitor
 from tests.acceptance.harness import LONG_LEASE, Server
-from tests.integration.website import Website, serving
+from tests.integration.website import PATIENT, Website, serving
 from tests.toy_weights import small_setting, toy_setting
 
 
@@ -60,7 +60,7 @@ def builtin(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
     """A server without workers: the tests play the worker."""
-    with serving(tmp_path_factory.mktemp("site")) as site:
+    with serving(tmp_path_factory.mktemp("site"), **PATIENT) as site:
         yield site
 
 
