@@ -22,7 +22,7 @@ from tests.acceptance.harness import until
 from tests.clients import NO_TLS, dial
 from tests.image_files import saved
 from tests.integration.test_shutdown import told
-from tests.integration.website import Website, serving
+from tests.integration.website import PATIENT, Website, serving
 
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.store.db.records import Request, Status
@@ -286,7 +286,7 @@ def test_an_answer_is_charged_once(site: Website, client: OpenAI) -> None:
 
 
 def test_a_call_that_times_out_costs_nothing_however_often_its_client_retries(tmp_path: Path) -> None:
-    with serving(tmp_path, sync_timeout=0.05) as site, calling(site, retries=2) as client:
+    with serving(tmp_path, sync_timeout=0.05, **PATIENT) as site, calling(site, retries=2) as client:
         for headers, status in (({}, Status.FAILED), (ONCE, Status.QUEUED)):
             with pytest.raises(openai.InternalServerError) as refused:
                 client.with_options(max_retries=0).images.generate(prompt="a fox", extra_headers=headers)

@@ -18,6 +18,7 @@ from PIL import Image
 from replicate.exceptions import ReplicateError
 from replicate.pagination import paginate
 from tests.acceptance.harness import until
+from tests.clients import under_way
 from tests.image_files import saved
 from tests.integration.website import Website, serving
 
@@ -169,15 +170,16 @@ def test_it_waits_where_it_is_preferred(site: Website, http: httpx2.Client, pref
 def test_what_has_not_ended_is_starting_and_goes_on(site: Website, http: httpx2.Client) -> None:
     """Anything else would be taken for an end; nothing is cancelled, whether the wait ends or its caller leaves."""
     with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(http.post, HERE, json=FOX, headers={"prefer": "wait=1"})
+        call = pool.submit(http.post, HERE, json=FOX, headers={"prefer": "wait=2"})
         until(lambda: site.own.store.queue.depth()[0])
         request = site.claim()
         known = made(call.result())
     assert (known["status"], known["started_at"] is None) == ("starting", False)
     assert http.get(known["urls"]["get"]).json()["status"] == "processing"
     site.complete(request)
-    with pytest.raises(httpx2.ReadTimeout):
-        http.post(HERE, json=FOX, headers={"prefer": "wait"}, timeout=0.5)
+    with under_way(site.address, site.secret, HERE, FOX, {"prefer": "wait"}):
+        until(lambda: site.own.store.queue.depth()[0])
+    until(lambda: not site.own.runtime.waits.open)
     held = site.account.held
     left = site.claim()
     assert (held, left.lease.cancel_requested) == (3_500, False)
