@@ -106,7 +106,7 @@ def test_a_signed_address_gives_it_to_anybody_with_its_type(storage: ObjectStora
     outputs = kept(storage, "outputs")
     address = outputs.signed_url(outputs.put(b"picture", suffix), 60)
     assert address
-    answer = httpx2.get(address)
+    answer = httpx2.get(address, timeout=60)
     assert (answer.content, answer.headers["content-type"]) == (b"picture", f"image/{suffix}")
     assert "X-Amz-Expires=60" in address
     assert "secret" not in address
@@ -221,7 +221,7 @@ def web(storage: ObjectStorage, request: pytest.FixtureRequest, tmp_path: Path) 
 def test_files_of_a_server(web: Website) -> None:
     name = web.own.files.outputs.put(b"picture", "png")
     uploaded = web.own.files.uploads.put(b"upload", "jpeg")
-    with httpx2.Client(base_url=web.address, follow_redirects=True) as http:
+    with httpx2.Client(base_url=web.address, follow_redirects=True, timeout=60) as http:
         for known, content, kind in ((name, b"picture", "png"), (uploaded, b"upload", "jpeg")):
             answer = http.get(f"/files/{known}")
             assert (answer.content, answer.headers["content-type"]) == (content, f"image/{kind}")
