@@ -426,7 +426,7 @@ def test_keys_by_every_scheme(site: Website) -> None:
         return "Basic " + b64encode(text.encode()).decode()
 
     _, secret = site.accounts.keys.create(site.account_id, "own")
-    with httpx2.Client(base_url=site.address + API, verify=NO_TLS) as http:
+    with httpx2.Client(base_url=site.address + API, verify=NO_TLS, timeout=60) as http:
         for sent in (
             f"Bearer {secret}",
             f"Token {secret}",

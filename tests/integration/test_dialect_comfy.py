@@ -473,7 +473,7 @@ def test_who_may_do_what(site: Website) -> None:
 @pytest.mark.parametrize("scheme", ["Bearer {}", "token {}"])
 def test_the_schemes(site: Website, scheme: str) -> None:
     headers = {"authorization": scheme.format(site.secret)}
-    with httpx2.Client(base_url=site.address, headers=headers) as http:
+    with httpx2.Client(base_url=site.address, headers=headers, timeout=60) as http:
         assert http.get("/v2/models").status_code == 200
 
 

@@ -295,7 +295,7 @@ def test_a_model_its_version_and_its_schema(site: Website, http: httpx2.Client) 
 
 def test_the_list_has_something_for_three_readers(site: Website) -> None:
     """Without a key; links are the server's as each caller reaches it."""
-    with httpx2.Client(base_url=site.address) as anybody:
+    with httpx2.Client(base_url=site.address, timeout=60) as anybody:
         answer = anybody.get("/v1/models")
         listed = answer.json()
         assert [*listed] == ["models", "object", "data", "previous", "next", "results"]
@@ -532,11 +532,11 @@ def test_what_kinds_of_keys_may_do(site: Website, http: httpx2.Client) -> None:
 @pytest.mark.parametrize("given", ["Bearer {}", "Token {}", "token {}", "Basic {}"])
 def test_keys_of_old_clients(site: Website, given: str) -> None:
     secret = b64encode(f"x:{site.secret}".encode()).decode() if "Basic" in given else site.secret
-    with httpx2.Client(base_url=site.address, headers={"authorization": given.format(secret)}) as http:
+    with httpx2.Client(base_url=site.address, headers={"authorization": given.format(secret)}, timeout=60) as http:
         account = http.get("/v1/account").json()
         assert account == {"type": "organization", "username": "one", "name": "one", "github_url": None}
         assert http.get("/v1/hardware").json() == [{"name": "Here", "sku": "tintype"}]
-    with httpx2.Client(base_url=site.address, headers={"authorization": given.format("SG_x")}) as stranger:
+    with httpx2.Client(base_url=site.address, headers={"authorization": given.format("SG_x")}, timeout=60) as stranger:
         problem = refused(stranger.post(HERE, json=FOX), 401, "Unauthenticated")
         assert problem["detail"]
 

@@ -103,7 +103,7 @@ def test_an_operator_s_key_that_may_only_read_sees_nothing_of_its_account(site: 
     _, looker = site.own.store.accounts.keys.create(site.account_id, "wall", operator=True, read_only=True)
     request = site.submit(params={"prompt": "a covert fox"})
     seen = set()
-    with site.http(looker) as http, httpx2.Client(base_url=site.address, verify=NO_TLS) as anybody:
+    with site.http(looker) as http, httpx2.Client(base_url=site.address, verify=NO_TLS, timeout=60) as anybody:
         for route in site.app.routes:
             path = re.sub(r"\{\w+(:\w+)?\}", request.id, route.path)
             for method in sorted(route.methods):

@@ -183,7 +183,7 @@ def test_r5_vercel_s_ai(dialects: Server, key: str, http: httpx2.Client) -> None
 
 
 def test_r6_keys_and_faults(dialects: Server, client: replicate.Client, key: str) -> None:
-    with httpx2.Client(base_url=dialects.address, headers={"authorization": f"Token {key}"}) as old:
+    with httpx2.Client(base_url=dialects.address, headers={"authorization": f"Token {key}"}, timeout=60) as old:
         assert old.post(f"/v1/models/tintype/{TEXT}/predictions", json={"input": SMALL}).status_code == 201
     stranger = replicate.Client(api_token="wrong", base_url=dialects.address)
     with pytest.raises(ReplicateError) as refused:
