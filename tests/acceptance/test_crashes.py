@@ -107,7 +107,7 @@ def test_a_worker_whose_server_is_gone_ends_by_itself(server: Server) -> None:
     [worker] = server.workers()
     assert server.process
     server.process.kill()
-    worker.wait(timeout=30)
+    worker.wait(timeout=90)
     server.process.communicate()
     server.start(wait_for_worker=False)
     assert server.stop() == 0

@@ -37,7 +37,7 @@ def replay_elsewhere(server: Server, picture: Path) -> str:
 
 
 def kept(result: dict[str, Any], path: Path) -> Path:
-    path.write_bytes(httpx2.get(result["output"]).content)
+    path.write_bytes(httpx2.get(result["output"], timeout=60).content)
     return path
 
 
@@ -59,7 +59,7 @@ def test_the_answer_carries_the_recipe(server: Server, tmp_path: Path) -> None:
     assert result["recipe"]["dtype"] == "float32"
     seeds = [image["seed"] for image in result["images"]]
     assert seeds == ["9", "10"]
-    picture = httpx2.get(result["images"][1]["url"]).content
+    picture = httpx2.get(result["images"][1]["url"], timeout=60).content
     note = read_note(picture)
     assert '"seed": 10' in note
     assert PROMPT in note
@@ -140,7 +140,7 @@ def test_a_recipe_that_somebody_else_wrote(
 
 @pytest.fixture(scope="module")
 def exact(server: Server) -> bytes:
-    return httpx2.get(server.client().run(TEXT, **QUICK, exact=True, image_format="png")["output"]).content
+    return httpx2.get(server.client().run(TEXT, **QUICK, exact=True, image_format="png")["output"], timeout=60).content
 
 
 def test_a_picture_without_a_recipe(server: Server, tmp_path: Path) -> None:

@@ -308,7 +308,7 @@ def test_only_who_may_see_accounts_sees_who_did_what(site: Website) -> None:
     for secret in (wall, site.secret):
         with site.http(secret) as http:
             assert [http.get(f"/v2/operator/{what}").status_code for what in ("audit", "usage")] == [403, 403]
-    with httpx2.Client(base_url=site.address, verify=NO_TLS) as nobody:
+    with httpx2.Client(base_url=site.address, verify=NO_TLS, timeout=60) as nobody:
         assert nobody.get("/v2/operator/audit").status_code == 401
 
 
