@@ -15,7 +15,7 @@ from click.testing import Result
 from PIL import Image
 
 from tests.acceptance.harness import Server, done, here, words
-from tests.acceptance.test_http_helpers import INPAINTING, refused
+from tests.acceptance.test_http_helpers import INPAINTING, refused, same
 from tintype.catalog.formats import FORMATS
 from tintype.media.images import encode, read_note
 
@@ -106,7 +106,7 @@ def test_what_was_repainted_is_made_again_with_its_mask(server: Server, tmp_path
     options = [f"--{name}={value}" for name, value in asked.items() if name != "exact"]
     where = ["--dtype", "float32", "--data", server.data, "-o", tmp_path / "local.jpeg"]
     done(here("generate", INPAINTING, *options, "--exact", "--image", image, "--mask", mask, *where, **env))
-    assert (tmp_path / "local.jpeg").read_bytes() == posted.content
+    assert same((tmp_path / "local.jpeg").read_bytes(), posted.content)
 
 
 def test_a_mask_without_white_is_refused_and_costs_nothing(server: Server) -> None:

@@ -57,6 +57,8 @@ COMMANDS = {
     "queue pause": "queue.pause",
     "queue resume": "queue.resume",
     "storage adopt": "storage.adopt",
+    "marks rotate": "signer.create",
+    "marks distrust": "signer.distrust",
     "workers drain": "worker.drain",
     "workers recall": "worker.recall",
     "migrate": "database.migrate",
@@ -64,7 +66,7 @@ COMMANDS = {
 #: Commands that change nothing of the server's: they only look, ask as anybody may, or are about files of this machine.
 LOOKS = {
     *("accounts list", "accounts show", "accounts check", "accounts usage", "audit", "backup"),
-    *("config example", "config show", "demo", "generate", "keys list"),
+    *("config example", "config show", "demo", "generate", "keys list", "marks roots", "marks show"),
     *("models check", "models list", "models pull", "models remove", "models show", "models wait"),
     *("processes", "queue status", "replay", "storage show", "webhooks list", "webhooks logs", "workers list"),
 }
