@@ -234,6 +234,18 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """What signs the manifests of images: certificates and a key, in PEM."""
+
+    #: Whose word is taken for the leaf: its root, or, of a certificate from elsewhere, itself.
+    root: str
+    #: The certificates that files carry, the leaf first.
+    chain: str
+    #: The leaf's private key (PKCS#8).
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """A file that was made."""
 

@@ -47,8 +47,8 @@ def audit(
     the client's address; else the system's user and host.
 
     Acts: account.create account.credit database.migrate key.create key.revoke key.rotate key.safety key.update
-    model.warm queue.pause queue.resume storage.adopt webhook.add webhook.rebase webhook.remove webhook.replay
-    webhook.rotate webhook.update worker.drain worker.recall
+    model.warm queue.pause queue.resume signer.create signer.distrust storage.adopt webhook.add webhook.rebase
+    webhook.remove webhook.replay webhook.rotate webhook.update worker.drain worker.recall
 
     \b
     Examples:

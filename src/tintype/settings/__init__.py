@@ -20,6 +20,7 @@ from tintype.settings.groups import (
     LimitSettings,
     MemorySettings,
     ModelSettings,
+    ProvenanceSettings,
     QueueSettings,
     RetentionSettings,
     SafetySettings,
@@ -50,6 +51,7 @@ class Settings(Group):
     models: ModelSettings = ModelSettings()
     memory: MemorySettings = MemorySettings()
     safety: SafetySettings = SafetySettings()
+    provenance: ProvenanceSettings = ProvenanceSettings()
     webhooks: WebhookSettings = WebhookSettings()
     fleet: FleetSettings = FleetSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

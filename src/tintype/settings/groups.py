@@ -38,6 +38,9 @@ Safety = Literal["off", "warn", "block"]
 #: How forward passes are made faster in the background, while requests run eagerly.
 Prepare = Literal["off", "compile", "graphs", "openvino", "auto"]
 
+#: What finished images carry.
+Marking = Literal["signed", "off"]
+
 #: What starts workers: the server, one per device of its machine; a Ray cluster; or other means.
 Fleet = Literal["local", "ray", "none"]
 
@@ -366,6 +369,31 @@ class SafetySettings(Group):
     weights: Annotated[Place, Env("SAFETY_WEIGHTS")] = None
     #: File of phrases, one per line, for which prompts are refused unless the level is `off`.
     blocked_prompts: Place = None
+
+
+class ProvenanceSettings(Group):
+    """What images' files say of their making (docs/provenance.md)."""
+
+    prefix = "MARK_"
+
+    #: What finished images carry: `signed` is IPTC's source type in XMP and a signed C2PA manifest, some 4 kB; their
+    #: pixels stay as they are drawn. `off` is nothing of it.
+    mode: Annotated[Marking, Env("MARK")] = "signed"
+    #: Whether a request fails, uncharged, when its images can't be signed; else they are delivered unsigned, with a
+    #: warning.
+    required: bool = True
+    #: How long a finished image waits for a signer that fails, before its request does.
+    timeout: Seconds = Field(60.0, ge=0)
+    #: Certificates in PEM, the leaf first, that sign in place of the server's own; with their key, or a signer.
+    certificate: Place = None
+    #: The leaf's private key in PEM, on the curve P-256, without a password.
+    key: Place = None
+    #: What signs in place of a key, as `module:function`: bytes to an ES256 signature, by a KMS or an HSM, say.
+    signer: str = ""
+    #: Address of an authority for time stamps (RFC 3161), which have files outlast their certificate; empty is none.
+    time: WebAddress = ""
+    #: More certificates in PEM whose word is taken when images are verified, such as C2PA's trust list.
+    trust: Place = None
 
 
 class WebhookSettings(Group):

@@ -18,6 +18,7 @@ from tintype.store.ops.autoscaler import LeaderLease
 from tintype.store.ops.metrics import TimeSeries, completed, read_snapshot
 from tintype.store.ops.preload import Preloads
 from tintype.store.ops.processes import Servers, Workers
+from tintype.store.ops.signers import Signers
 from tintype.store.queue.history import History
 from tintype.store.queue.images import Images
 from tintype.store.queue.lifecycle import Rules
@@ -51,6 +52,7 @@ class Store:
         self.queue = Queue(db, rules, History(db, settings.retention.history_ttl))
         self.leases = Leases(db, rules)
         self.images = Images(db, settings.retention)
+        self.signers = Signers(db)
         self.ops = Ops(db)
 
     @classmethod

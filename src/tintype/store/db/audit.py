@@ -36,6 +36,8 @@ ActName = Literal[
     "model.warm",
     "queue.pause",
     "queue.resume",
+    "signer.create",
+    "signer.distrust",
     "storage.adopt",
     "webhook.add",
     "webhook.rebase",

@@ -17,6 +17,9 @@ FLEET = "fleet"
 #: `{"why": …}`: why workers of that fleet get no machine; empty where they do.
 WAITS = "waits"
 
+#: `{"tag": …, "secret": …}`, in hex: of 2 bytes, which marks of images name this server by, and of 32 bytes.
+IDENTITY = "identity"
+
 #: `{"since": …, "begun": …, "listed_at": …}`: images of requests that ended before the first are gone, unless they are
 #: kept; before the second, by an earlier version's cleanup; and when all images were last listed.
 IMAGES = "images"

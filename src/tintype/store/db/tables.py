@@ -544,3 +544,23 @@ image_marks = Table(
     Index("ix_image_marks_at", "at"),
     Index("ix_image_marks_until", "until"),
 )
+
+#: What signs the manifests of images: the server's own pairs, and certificates from elsewhere that it has used.
+signers = Table(
+    "signers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    #: PEM: of an own pair its root, which has signed nothing else; else the last certificate of the chain.
+    Column("root", Text, nullable=False),
+    #: PEM, the leaf first.
+    Column("chain", Text, nullable=False),
+    # In the clear, since it signs; null once it is retired, and where it is elsewhere.
+    Column("key", Text),
+    Column("created_at", Double, nullable=False),
+    #: When another pair took its place; null for the current one, and for certificates from elsewhere.
+    Column("retired_at", Double),
+    #: From when on it proves nothing, as its key may be another's too; null where it still does.
+    Column("distrusted_at", Double),
+    #: Whether it is a pair made here.
+    Column("own", Boolean, nullable=False),
+)
