@@ -23,6 +23,7 @@ from tintype.store.db.tables import requests
 PUBLIC = {
     "GET /", "GET /health", "GET /ready", "GET /files/{name}", "GET /v1/models",
     "GET /v1/models/{model_id}", "GET /inference-model-information/list",
+    "POST /v1/verify", "GET /v1/verify/roots.pem",
 }  # fmt: skip
 #: Outside of the document: for anybody, but for `/metrics`; those of the last lines refuse, whatever is sent to them.
 HIDDEN = {
