@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from base64 import b64encode
@@ -15,12 +16,14 @@ from typing import Any
 import httpx2
 import psutil
 import pytest
+from click.testing import CliRunner, Result
 from PIL import Image
 from tests.acceptance.harness import until
 from tests.image_files import saved
 from tests.integration.test_bodies import raw
 from tests.integration.website import Website, serving
 
+from tintype.cli import tintype
 from tintype.cli.options import load_settings
 from tintype.errors import ConfigurationInvalid
 from tintype.media.provenance.certificates import issue, issuer
@@ -28,7 +31,7 @@ from tintype.media.provenance.detector import Detector
 from tintype.media.provenance.findings import NOTHING
 from tintype.media.provenance.manifests import ManifestSigner
 from tintype.media.provenance.source import Origin
-from tintype.media.provenance.verify import Anchors, read
+from tintype.media.provenance.verify import Anchors, read, trusted
 from tintype.web import verifier
 from tintype.web.verifier import MAX_IMAGES, MAX_PER_CALLER
 
@@ -290,11 +293,50 @@ def test_the_operator_may_want_a_key_or_turn_it_off(tmp_path: Path) -> None:
         assert known.get(ROOTS).status_code == 200
 
 
+def run(*arguments: object) -> Result:
+    return CliRunner(env={"TINTYPE_MARK_TRUST": ""}).invoke(tintype, ["verify", *map(str, arguments)])
+
+
+def test_the_command_says_the_same(site: Website, anybody: httpx2.Client, tmp_path: Path) -> None:
+    data, file = site.own.runtime.settings.data, tmp_path / "image"
+    image = bytearray(signed(site))
+    file.write_bytes(image)
+    said = run(file, "--json", "--data", data)
+    assert (said.exit_code, json.loads(said.stdout)) == (0, verified(anybody, bytes(image)))
+    said = run(file, "--data", data)
+    assert (said.exit_code, said.stdout) == (0, f"{verified(anybody, bytes(image))['verdict']}\n")
+    image[image.rindex(b"IDAT") + 40] ^= 1
+    file.write_bytes(image)
+    said = run(file, "--data", data)
+    assert (said.exit_code, "that doesn't fit" in said.stdout) == (0, True)
+    file.write_bytes(PLAIN)
+    assert (run(file, "--data", data).exit_code, run(file, "--data", data).stdout) == (1, f"{NOTHING}\n")
+    file.write_bytes(b"text")
+    said = run(file, "--data", data)
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert "not a JPEG, PNG" in said.stderr
+
+
+def test_the_command_needs_no_server(site: Website, anybody: httpx2.Client, tmp_path: Path) -> None:
+    file, roots, nowhere = tmp_path / "image", tmp_path / "roots.pem", tmp_path / "nowhere"
+    file.write_bytes(signed(site))
+    said = run(file, "--data", nowhere)
+    assert (said.exit_code, "this server doesn't know them" in said.stdout) == (0, True)
+    assert "there is no database here" in said.stderr
+    assert not nowhere.exists()
+    roots.write_text(anybody.get(ROOTS).text)
+    assert "whom this server trusts" in run(file, "--roots", roots, "--data", nowhere).stdout
+    roots.write_text("nothing")
+    refused = run(file, "--roots", roots, "--data", nowhere)
+    assert isinstance(refused.exception, ConfigurationInvalid)
+    assert "roots.pem: it is not a PEM file" in refused.exception.message
+
+
 def test_a_list_of_trusted_certificates_that_is_none_is_refused_at_the_start(tmp_path: Path) -> None:
     wrong = tmp_path / "list.pem"
     wrong.write_text("nothing")
     with pytest.raises(ConfigurationInvalid, match=r"list\.pem \(TINTYPE_MARK_TRUST\): it is not a PEM file"):
-        verifier.trusted(load_settings(mark_trust=wrong))
+        trusted(load_settings(mark_trust=wrong).provenance)
 
 
 def test_a_child_that_was_killed_is_replaced() -> None:

@@ -9,11 +9,10 @@ from functools import partial
 
 from fastapi import Request as HttpRequest
 
-from tintype.errors import ConfigurationInvalid, TooSlow
-from tintype.media.provenance.certificates import read_trusted
+from tintype.errors import TooSlow
 from tintype.media.provenance.detector import Detector
 from tintype.media.provenance.findings import Findings
-from tintype.media.provenance.verify import Anchors
+from tintype.media.provenance.verify import Anchors, trusted
 from tintype.settings import Settings
 from tintype.store.store import Store
 from tintype.web.body import Bodies, Sent
@@ -30,15 +29,6 @@ BODY_TIMEOUT = 60.0
 WORDS = "images to verify", "Wait for the answer to one before you send another"
 
 
-def trusted(settings: Settings) -> str:
-    """The certificates, in PEM, of others whom the operator trusts; raises ConfigurationInvalid."""
-    place = settings.provenance.trust
-    try:
-        return read_trusted(place) if place else ""
-    except ConfigurationInvalid as error:
-        raise ConfigurationInvalid(f"{place} (TINTYPE_MARK_TRUST): {error.message}") from error
-
-
 class Verifier:
     """For one event loop only."""
 
@@ -49,7 +39,7 @@ class Verifier:
         self._waits = ConcurrentWaits(MAX_PER_CALLER, MAX_IMAGES, WORDS, "one caller")
         self._turn = asyncio.Lock()
         self._detector = Detector(inputs.max_pixels, inputs.decode_timeout)
-        self._others = trusted(settings)
+        self._others = trusted(settings.provenance)
         self._store = store
         self._max_body = max_body
 

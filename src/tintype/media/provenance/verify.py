@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+from tintype.errors import ConfigurationInvalid
 from tintype.media.images import identify
-from tintype.media.provenance.certificates import first
+from tintype.media.provenance.certificates import first, read_trusted
 from tintype.media.provenance.findings import Findings, Signature, SignatureStatus
 from tintype.media.provenance.manifests import context_settings
+from tintype.settings.groups import ProvenanceSettings
 
 #: Pixels of an image that is looked at, at most: what a mark is searched in is decoded.
 MAX_PIXELS = 25_000_000
@@ -68,6 +70,14 @@ class Anchors:
             {str(first(one.chain).serial_number): one.root for one in trusted if not one.own},
             others,
         )
+
+
+def trusted(settings: ProvenanceSettings) -> str:
+    """The certificates, in PEM, of others whom the operator trusts; raises ConfigurationInvalid."""
+    try:
+        return read_trusted(settings.trust) if settings.trust else ""
+    except ConfigurationInvalid as error:
+        raise ConfigurationInvalid(f"{settings.trust} (TINTYPE_MARK_TRUST): {error.message}") from error
 
 
 def read(data: bytes, anchors: Anchors, max_pixels: int = MAX_PIXELS) -> Findings:
