@@ -201,11 +201,11 @@ def test_a_child_that_is_killed_is_not_the_pictures_fault() -> None:
         assert own.reduced(small, 0, 0, Cancellation()).size == (64, 64)
 
 
-def test_time_and_memory_have_limits() -> None:
+def test_time_and_memory_have_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     with Decoder(LIMIT, 1) as hasty, pytest.raises(BadPicture, match="too long to decode"):
         hasty.reduced(large(), 0, 0, Cancellation())
-    with Decoder(1_000_000, PLENTY) as small:
-        small.max_pixels = LIMIT
+    monkeypatch.setattr("tintype.media.decoder.MEMORY_PER_PIXEL", 0)
+    with Decoder(LIMIT, PLENTY) as small:
         with pytest.raises(BadPicture, match=r"too much memory|damaged"):
             small.reduced(saved(Image.new("RGBA", (7000, 7000)), compress_level=1), 0, 0, Cancellation())
         assert small.reduced(saved(Image.new("RGB", (64, 64))), 0, 0, Cancellation()).size == (64, 64)

@@ -394,6 +394,9 @@ class ProvenanceSettings(Group):
     time: WebAddress = ""
     #: More certificates in PEM whose word is taken when images are verified, such as C2PA's trust list.
     trust: Place = None
+    #: Who may have images verified (`POST /v1/verify` and the page `/verify`): all callers, as the EU's Code of
+    #: Practice on marking asks of providers; those with a key; or none.
+    verify: Annotated[Literal["open", "key", "off"], Env("VERIFY")] = "open"
 
 
 class WebhookSettings(Group):
