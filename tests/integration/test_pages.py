@@ -33,7 +33,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 
 @pytest.fixture
 def http(site: Website) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=site.address) as client:
+    with httpx2.Client(base_url=site.address, timeout=60) as client:
         yield client
 
 
@@ -51,11 +51,11 @@ class Fetched(dict[str, httpx2.Response]):
 
 @pytest.fixture(scope="module")
 def fetched(site: Website) -> Iterator[Fetched]:
-    with httpx2.Client(base_url=site.address) as client:
+    with httpx2.Client(base_url=site.address, timeout=60) as client:
         yield Fetched(client)
 
 
-@pytest.mark.parametrize("path", ["/", "/account", "/images", *(f"/models/{slug}" for slug in MODELS)])
+@pytest.mark.parametrize("path", ["/", "/account", "/images", "/verify", *(f"/models/{slug}" for slug in MODELS)])
 def test_a_page_may_run_nothing_but_this_server_s_own_files(http: httpx2.Client, fetched: Fetched, path: str) -> None:
     answer = http.get(path, headers=HTML)
     assert answer.status_code == 200

@@ -19,12 +19,14 @@ from tintype.cli.demo import demo
 from tintype.cli.fleet import fleet
 from tintype.cli.generate import generate
 from tintype.cli.keys import keys
+from tintype.cli.marks import marks
 from tintype.cli.models import models
 from tintype.cli.operate import processes, queue, workers
 from tintype.cli.options import config_option
 from tintype.cli.replay import replay
 from tintype.cli.serve import serve, worker
 from tintype.cli.storage import storage
+from tintype.cli.verify import verify
 from tintype.cli.webhooks import webhooks
 from tintype.errors import TintypeError
 from tintype.store.db.audit import Actor, acting
@@ -58,10 +60,12 @@ for command in (
     fleet,
     generate,
     replay,
+    verify,
     models,
     keys,
     accounts,
     webhooks,
+    marks,
     queue,
     workers,
     processes,

@@ -396,6 +396,9 @@ class ProvenanceSettings(Group):
     trust: Place = None
     #: How long the log of images knows one by its file's digest and its watermark's number; 0 is no log.
     log_ttl: Seconds = Field(365 * 86_400.0, ge=0)
+    #: Who may have images verified (`POST /v1/verify` and the page `/verify`): all callers, as the EU's Code of
+    #: Practice on marking asks of providers; those with a key; or none.
+    verify: Annotated[Literal["open", "key", "off"], Env("VERIFY")] = "open"
 
 
 class WebhookSettings(Group):
