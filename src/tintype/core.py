@@ -219,8 +219,8 @@ class Recipe:
         return {role: digest for role, digest in every.items() if digest}
 
     def of(self, seed: int) -> Recipe:
-        """The recipe of the request's image with this seed."""
-        return replace(self, params=replace(self.params, seed=seed))
+        """The recipe of the request's image with this seed, without a watermark."""
+        return replace(self, params=replace(self.params, seed=seed), mark="")
 
     def to_json(self) -> dict[str, Any]:
         """As it is written into files and answers."""
