@@ -1,4 +1,4 @@
-"""What marks images, with the database's key, an operator's, or one elsewhere; and what becomes of them when it fails."""
+"""What marks images, with the database's key, an operator's, or one elsewhere; and what happens when it fails."""
 
 from __future__ import annotations
 
