@@ -23,7 +23,7 @@ import pytest
 
 from tests.acceptance.harness import KEY, READY, Server, until
 from tests.integration.test_media_decoder import large
-from tintype.media.decoder import TOO_LONG
+from tintype.media.sandbox import TOO_LONG
 from tintype.web.shutdown import SAME
 
 TEXT = "stable-diffusion-3.5-turbo-txt2img"

@@ -68,7 +68,16 @@ LOOKS = {
     *("accounts list", "accounts show", "accounts check", "accounts usage", "audit", "backup"),
     *("config example", "config show", "demo", "generate", "keys list", "marks roots", "marks show"),
     *("models check", "models list", "models pull", "models remove", "models show", "models wait"),
-    *("processes", "queue status", "replay", "storage show", "webhooks list", "webhooks logs", "workers list"),
+    *(
+        "processes",
+        "queue status",
+        "replay",
+        "storage show",
+        "verify",
+        "webhooks list",
+        "webhooks logs",
+        "workers list",
+    ),
 }
 #: Processes. What they do for somebody is the migration, the first key and the forgotten bases at a start.
 PROCESSES = {"serve", "worker", "fleet"}
@@ -93,6 +102,7 @@ CALLS = {
 USES = {
     "POST /upload-asset",
     "POST /read-recipe",
+    "POST /v1/verify",
     "DELETE /v2/requests/{request_id}",
     "PUT /v2/requests/{request_id}/cancel",
     *(f"POST /v1/images/{one}" for one in ("generations", "edits")),

@@ -23,10 +23,11 @@ from tintype.store.db.tables import requests
 PUBLIC = {
     "GET /", "GET /health", "GET /ready", "GET /files/{name}", "GET /v1/models",
     "GET /v1/models/{model_id}", "GET /inference-model-information/list",
+    "POST /v1/verify", "GET /v1/verify/roots.pem",
 }  # fmt: skip
 #: Outside of the document: for anybody, but for `/metrics`; those of the last lines refuse, whatever is sent to them.
 HIDDEN = {
-    "/openapi.json", "/metrics", "/about.json", "/models/{slug}", "/images", "/account", "/operator",
+    "/openapi.json", "/metrics", "/about.json", "/models/{slug}", "/images", "/account", "/operator", "/verify",
     "/static/{path:path}",
     "/sd-img2img-input.jpeg", "/sd-inpainting-mask.jpeg", "/sd3-img2img-ip.jpg", "/sd3-turbo-i2i-input.jpg",
     "/v1/{slug}", "/v2/{slug}", "/v1/models", "/v2/models", "/v1/get-user-credits",

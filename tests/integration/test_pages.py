@@ -55,7 +55,7 @@ def fetched(site: Website) -> Iterator[Fetched]:
         yield Fetched(client)
 
 
-@pytest.mark.parametrize("path", ["/", "/account", "/images", *(f"/models/{slug}" for slug in MODELS)])
+@pytest.mark.parametrize("path", ["/", "/account", "/images", "/verify", *(f"/models/{slug}" for slug in MODELS)])
 def test_a_page_may_run_nothing_but_this_server_s_own_files(http: httpx2.Client, fetched: Fetched, path: str) -> None:
     answer = http.get(path, headers=HTML)
     assert answer.status_code == 200

@@ -24,7 +24,7 @@ SLUG = re.compile(r"[a-z0-9][a-z0-9.\-]{0,79}")
 RESERVED = (
     "account", "collections", "default", "deployments", "events", "files", "get-user-credits", "hardware", "images",
     "keys", "ledger", "models", "operator", "predictions", "requests", "responses", "samples", "trainings", "usage",
-    "warm", "webhooks",
+    "verify", "warm", "webhooks",
 )  # fmt: skip
 #: What may be another name of models: with a slash inside, one of `owner/name`.
 ALIAS = re.compile(r"(?=.{1,80}$)[A-Za-z0-9._:\-]+(/[A-Za-z0-9._:\-]+)?")

@@ -26,6 +26,7 @@ from tintype.cli.options import config_option
 from tintype.cli.replay import replay
 from tintype.cli.serve import serve, worker
 from tintype.cli.storage import storage
+from tintype.cli.verify import verify
 from tintype.cli.webhooks import webhooks
 from tintype.errors import TintypeError
 from tintype.store.db.audit import Actor, acting
@@ -59,6 +60,7 @@ for command in (
     fleet,
     generate,
     replay,
+    verify,
     models,
     keys,
     accounts,

@@ -13,6 +13,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tintype import __version__
 from tintype.catalog.spec import Catalogue
@@ -45,7 +46,7 @@ from tintype.web.generate.v2 import V2
 from tintype.web.middleware import CallMetrics, Exchanges
 from tintype.web.openapi import ABOUT, CONTACT, LICENSE, TAGS, finish
 from tintype.web.operator import server
-from tintype.web.pages import public, shell
+from tintype.web.pages import public, shell, verify
 from tintype.web.responses import Described
 from tintype.web.runtime import Runtime
 from tintype.web.shutdown import Shutdown
@@ -120,6 +121,19 @@ NO_HEAD = ("/webhook/inactive", "/v2/requests/{request_id}/events")
 DIALECTS: tuple[Dialect, ...] = (OpenAI(), A1111(), Replicate(), V1(), Comfy(), V2())
 
 
+class Origins:
+    """Says which pages may call what: those of `allowed` origins everything, any page what is `anybodys`."""
+
+    def __init__(self, app: ASGIApp, allowed: Collection[str], anybodys: Collection[str]) -> None:
+        self._anybodys = anybodys
+        self._to_any = CORSMiddleware(app, allow_origins=("*",), **CORS)
+        self._to_allowed = CORSMiddleware(app, allow_origins=[*allowed], **CORS) if allowed else app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._to_any if scope.get("path") in self._anybodys else self._to_allowed
+        await app(scope, receive, send)
+
+
 def all_routers(catalogue: Catalogue) -> list[APIRouter]:
     """Every route of a server with these models; the first that matches answers."""
     return [
@@ -129,6 +143,7 @@ def all_routers(catalogue: Catalogue) -> list[APIRouter]:
         public.router,
         public.samples_router(),
         shell.router,
+        verify.router,
         webhooks.router,
         uploads.router,
         recipes.router,
@@ -208,6 +223,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
             with suppress(StoreUnavailable):  # it counts as gone soon
                 await run_in_threadpool(store.ops.servers.leave, name)
         await run_in_threadpool(runtime.tracing.close)
+        await run_in_threadpool(runtime.verifier.close)
         runtime.threads.close()
         store.close()
 
@@ -239,8 +255,8 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     app.router.routes += (route for router in routers for route in router.routes)
     add_error_handlers(app, shell.missing)
     app.add_middleware(Exchanges, store=store, runtime=runtime)
-    if settings.web.cors_origins:  # outside of errors, which need its headers too, and of authentication
-        app.add_middleware(CORSMiddleware, allow_origins=settings.web.cors_origins, **CORS)
+    # Outside of errors, which need its headers too, and of authentication.
+    app.add_middleware(Origins, allowed=settings.web.cors_origins, anybodys=verify.OPEN)
     app.add_middleware(CallMetrics, calls=runtime.metrics.calls)  # outermost: preflights are counted too
     return app
 

@@ -49,12 +49,22 @@ class Bodies:
     A body is held from its first byte until the `read` block ends. For one event loop only.
     """
 
-    def __init__(self, *, per_account: int, total: int) -> None:
+    def __init__(self, *, per_account: int, total: int, declared: bool = True, whose: str = "this account's") -> None:
+        """declared: whether a body counts by the length that it declares, else by what has come of it: where no
+        key is needed, those that are sent slowly must not take what is there for others. whose: an account's, in words.
+        """
         self._per_account = per_account
+        self._declared = declared
+        self._whose = whose
         self._total = total
         self._held = Counter[str]()
         #: Large bodies are parsed one by one: each search through one blocks all other threads meanwhile.
         self._large = asyncio.Lock()
+
+    @property
+    def held(self) -> int:
+        """Bytes that count now, of all."""
+        return self._held.total()
 
     @asynccontextmanager
     async def read(
@@ -73,13 +83,14 @@ class Bodies:
         check_size(declared, max_size)
         held = 0
         try:
-            self._hold(account_id, declared)
-            held = declared
+            if self._declared:
+                self._hold(account_id, declared)
+                held = declared
             data = bytearray()
             async for chunk in http.stream():
                 data += chunk
                 check_size(len(data), max_size)
-                if len(data) > held:  # in chunks, it has no declared length
+                if len(data) > held:  # in chunks, it has no declared length; or that is not what counts
                     self._hold(account_id, len(data), held)
                     held = len(data)
             kind = http.headers.get("content-type", "")
@@ -109,7 +120,7 @@ class Bodies:
         """
         own, total = self._held[account_id] - held, self._held.total() - held
         if own and own + size > self._per_account:
-            words = f"this account's have {own} bytes, this one {size}; allowed: {self._per_account} together"
+            words = f"{self._whose} have {own} bytes, this one {size}; allowed: {self._per_account} together"
             raise TooManyRequests(f"Too many bodies at the same time: {words}", RETRY_AFTER, time.time())
         if total and total + size > self._total:
             words = f"this server has memory for {self._total} bytes of them"

@@ -19,7 +19,7 @@ from tintype.media.inline import pieces, unescaped
 MULTIPART = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
 #: Parameters that hold images: base64, or files of a form. All others together are small.
-IMAGES = (*IMAGE_ROLES, "data_urls", "init_images", "input_image", "init_image", "content")
+IMAGES = (*IMAGE_ROLES, "data_urls", "init_images", "input_image", "init_image", "content", "file")
 #: Those whose file's name is a parameter too: `content.filename`.
 NAMED = ("content",)
 #: Bytes of a body without its images, and bytes from which on a text is cut out of it as an image is.

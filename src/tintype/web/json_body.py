@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,16 +20,26 @@ from tintype.web.runtime import Runtime
 
 
 @dataclass(frozen=True, eq=False)
-class DeclaredBody:
-    """Reads a body of this model. It counts towards its account's until the handler has returned.
-
-    The framework's own parameter for it would read all of a body into memory before it is known who calls.
-    """
+class DeclaredBody(ABC):
+    """A body of this model, of which `/openapi.json` tells; what reads it is a dependency of its route."""
 
     model: type[Declared]
     example: Mapping[str, Any]
     #: Whether it has images, and may be as large as a model's.
-    images: bool
+    images: bool = False
+    #: What a form's one file is called, where forms are told of too.
+    file: str = ""
+
+    @abstractmethod
+    def __call__(self, *known: Any, **named: Any) -> AsyncIterator[Declared]:
+        """The body, for as long as the handler runs; takes what the framework is to provide."""
+
+
+class RunnersBody(DeclaredBody):
+    """Reads it. It counts towards its account's until the handler has returned.
+
+    The framework's own parameter for it would read all of a body into memory before it is known who calls.
+    """
 
     async def __call__(self, http: HttpRequest, key: Runner, runtime: RuntimeDep) -> AsyncIterator[Declared]:
         async with self.read(http, key, runtime) as body:
@@ -42,7 +53,7 @@ class DeclaredBody:
             yield self.model.model_validate(sent, context=runtime.registry.catalogue)
 
 
-class ReadersBody(DeclaredBody):
+class ReadersBody(RunnersBody):
     """The same of a call that changes nothing."""
 
     async def __call__(self, http: HttpRequest, key: Reader, runtime: RuntimeDep) -> AsyncIterator[Declared]:
@@ -55,5 +66,5 @@ def body_of(model: type[Declared], example: Mapping[str, Any], *, images: bool =
 
     changes: whether the call changes something, which not all keys may.
     """
-    kind = DeclaredBody if changes else ReadersBody
+    kind = RunnersBody if changes else ReadersBody
     return Depends(kind(model, example, images), scope="function")

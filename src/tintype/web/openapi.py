@@ -58,7 +58,7 @@ TAGS = {
     "account": "Credits, the ledger, usage",
     "keys": "API keys of the account",
     "webhooks": "Who is told of the end of requests, and what was sent",
-    "server": "What needs no key: health, readiness",
+    "server": "What needs no key: health, readiness, who made an image",
     "operator": "The server's state, its queue and workers, for operators' keys",
 }
 ABOUT = f"""Image generation on your own machine, behind a commercial host's public API.
@@ -209,7 +209,9 @@ def _needs_key(dependant: Dependant) -> bool:
 
 def _body(body: DeclaredBody) -> Schema:
     content = {"schema": {"$ref": SCHEMAS + body.model.__name__}, "example": dict(body.example)}
-    return {"required": True, "content": {"application/json": content}}
+    form = {"type": "object", "properties": {body.file: BINARY["schema"]}, "required": [body.file]}
+    forms = {"multipart/form-data": {"schema": form}} if body.file else {}
+    return {"required": True, "content": {"application/json": content} | forms}
 
 
 def _complete(operation: Schema) -> None:

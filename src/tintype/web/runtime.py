@@ -25,6 +25,7 @@ from tintype.web.generate.watcher import DOWNLOADS, ConcurrentWaits, Watcher
 from tintype.web.readiness import STORAGE_TIMEOUT, Readiness
 from tintype.web.shutdown import Shutdown
 from tintype.web.threads import Threads
+from tintype.web.verifier import Verifier
 
 #: Concurrent downloads of several images, of one account and of all: each has some hundred kilobytes in memory.
 ACCOUNT_DOWNLOADS, MAX_DOWNLOADS = 2, 32
@@ -40,6 +41,8 @@ class Runtime:
     tariffs: Mapping[str, Tariff]
     threads: Threads
     bodies: Bodies
+    #: Images whose marks are read, for callers without a key too.
+    verifier: Verifier
     waits: ConcurrentWaits
     #: Calls that download several images.
     downloads: ConcurrentWaits
@@ -71,6 +74,7 @@ class Runtime:
             tariffs={slug: tariff(spec, prices.get(slug), billing=billed) for slug, spec in registry.catalogue.items()},
             threads=Threads(),
             bodies=Bodies(per_account=settings.limits.account_bodies, total=settings.limits.bodies),
+            verifier=Verifier(settings, store),
             waits=ConcurrentWaits(settings.limits.account_waits, settings.limits.waits),
             downloads=ConcurrentWaits(ACCOUNT_DOWNLOADS, MAX_DOWNLOADS, DOWNLOADS),
             watcher=_watcher(settings, store, shutdown),

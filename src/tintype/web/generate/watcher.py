@@ -331,10 +331,17 @@ DOWNLOADS = "downloads of several images", "Let one end first"
 class ConcurrentWaits:
     """The open calls that wait for or follow a request, counted by account and limited per account and in all.
 
-    words: what they are and what to do, in an error.
+    words: what they are and what to do, in an error. whose: an account's, there.
     """
 
-    def __init__(self, max_per_account: int, max_total: int, words: tuple[str, str] = WAITING) -> None:
+    def __init__(
+        self,
+        max_per_account: int,
+        max_total: int,
+        words: tuple[str, str] = WAITING,
+        whose: str = "this account",
+    ) -> None:
+        self._whose = whose
         self._max_per_account = max_per_account
         self._max_total = max_total
         self._words = words
@@ -357,7 +364,7 @@ class ConcurrentWaits:
     def enter(self, account_id: str) -> None:
         """Count one more; raises TooManyRequests."""
         if self._open[account_id] >= self._max_per_account:
-            raise self._too_many("this account", self._max_per_account)
+            raise self._too_many(self._whose, self._max_per_account)
         if self.open >= self._max_total:
             raise self._too_many("this server", self._max_total)
         self._open[account_id] += 1

@@ -27,13 +27,13 @@ from tintype.web.responses import Body, conditional
 from tintype.web.threads import Threaded
 
 #: The stylesheets, in the order in which they apply.
-SHEETS = ("base", "layout", "form", "intake", "stage", "reference", "account", "operator", "gallery")
+SHEETS = ("base", "layout", "form", "intake", "stage", "reference", "account", "operator", "gallery", "verify")
 #: What every page runs before it is painted, and the modules of the pages.
 THEME = "theme"
-PAGES = (THEME, "home", "model", "gallery", "account", "operator", "missing")
+PAGES = (THEME, "home", "model", "gallery", "account", "operator", "verify", "missing")
 #: What a page's module asks for in any case. Named in the page, it is fetched at the same time as the modules.
 DATA = {"home": ("v1/models",), "model": ("v1/models",), "account": ("v1/models", "about.json"),
-        "gallery": ("v1/models", "about.json")}  # fmt: skip
+        "gallery": ("v1/models", "about.json"), "verify": ("about.json",)}  # fmt: skip
 STATIC = Path(str(files("tintype.web.pages") / "static"))
 #: Scripts, styles and fonts of this server's own files and nothing else; images also from memory, for previews.
 POLICY = (
@@ -108,6 +108,8 @@ class About(Answer):
 
     version: str
     billing: bool
+    verify: str
+    """Who may have images verified: `open` for all, `key` or `off`."""
     states: dict[str, str]
     """What each state of a request means."""
     kept_seconds: KeptSeconds
@@ -159,6 +161,12 @@ async def operator(http: HttpRequest) -> Response:
     return _page(http, "Operator", "operator")
 
 
+@router.get("/verify", include_in_schema=False)
+async def verify(http: HttpRequest) -> Response:
+    """Who made an image that the reader has."""
+    return _page(http, "Verify an image", "verify")
+
+
 def missing(http: HttpRequest) -> Response | None:
     """To a browser that follows a link to nothing, a page that says so; None for other clients, and for API paths."""
     path = bytes(http.scope.get("raw_path") or b"/").decode("latin-1").partition("?")[0]
@@ -194,6 +202,7 @@ async def about(http: HttpRequest, runtime: RuntimeDep) -> Response:
     shown = About(
         version=__version__,
         billing=billing,
+        verify=runtime.settings.provenance.verify,
         states=STATES,
         kept_seconds=kept,
         inputs=_inputs(runtime.settings),

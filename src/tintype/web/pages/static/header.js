@@ -60,6 +60,8 @@ export function drawHeader() {
       {},
       "Images made while you wait, on this machine. ",
       h("a", { href: "/openapi.json" }, "OpenAPI description"),
+      ". ",
+      h("a", { href: "/verify" }, "Who made an image?"),
     ),
     themes(),
   );

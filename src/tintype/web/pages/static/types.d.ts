@@ -63,6 +63,8 @@ declare namespace Api {
 
   interface About {
     billing: boolean;
+    /** Who may have images verified. */
+    verify: "open" | "key" | "off";
     states: Record<string, string>;
     /** `images`: null for no end. */
     kept_seconds: { record: number; images: number | null; upload: number; history: number };
@@ -283,6 +285,29 @@ declare namespace Api {
     file_urls: string[];
   }
   /** What a file says of its making, as parameters of a model. */
+  type SignatureStatus = "here" | "other" | "tampered" | "expired" | "elsewhere" | "unreadable" | "none";
+  /** Of an image's C2PA manifest. */
+  interface Signature {
+    status: SignatureStatus;
+    signer: string | null;
+    trusted: boolean;
+    /** As the signer wrote it. */
+    made_at: string | null;
+    source_type: string | null;
+    actions: string[];
+  }
+  interface LoggedImage {
+    made_at: Moment;
+    model: string;
+  }
+  /** Null for what was not looked for. */
+  interface Verified {
+    found: boolean;
+    verdict: string;
+    signature: Signature;
+    watermark: { status: "here" | "other" | "unreadable" | "none"; number: string | null } | null;
+    log: { exact: LoggedImage | null; number: LoggedImage[] } | null;
+  }
   interface FoundSettings {
     /** A slug. */
     model: string;

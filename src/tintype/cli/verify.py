@@ -1,0 +1,79 @@
+"""`tintype verify IMAGE`: who made an image, and whether it has been changed since."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+from sqlalchemy import make_url
+
+from tintype.cli.database import is_missing, open_store
+from tintype.cli.options import data_option, json_option, load_settings
+from tintype.errors import BadPicture, ConfigurationInvalid
+from tintype.media.provenance.certificates import read_trusted
+from tintype.media.provenance.findings import Findings
+from tintype.media.provenance.verify import Anchors, read, trusted
+from tintype.settings import Settings
+
+#: Exit codes: something was found, nothing was, and what is there can't be read.
+FOUND, NOTHING, UNREADABLE = 0, 1, 2
+NO_DATABASE = "note: there is no database here, so which signatures are this server's isn't known (--data, --roots)"
+
+
+@click.command()
+@click.argument("file", metavar="IMAGE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--roots",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Certificates in PEM that are trusted too, as another server's GET /v1/verify/roots.pem.",
+)
+@json_option
+@data_option
+def verify(file: Path, roots: Path | None, as_json: bool, data: Path | None) -> None:
+    """Say who made an image, and whether it has been changed since.
+
+    No server has to run, and nothing is fetched. The exit code is 0 where something was found, 1 where nothing was,
+    which does not mean that the image was not made by AI, and 2 where the file can't be read.
+
+    \b
+    Examples:
+      tintype verify fox.png
+      tintype verify fox.png --roots roots.pem --json
+    """
+    settings = load_settings(data=data)
+    anchors = _anchors(settings, roots)
+    try:
+        found = read(file.read_bytes(), anchors)
+    except BadPicture as error:
+        click.echo(f"tintype: {file}: {error.message}", err=True)
+        sys.exit(UNREADABLE)
+    click.echo(json.dumps(_answer(found), indent=2) if as_json else found.words)
+    sys.exit(UNREADABLE if not found.readable else FOUND if found.found else NOTHING)
+
+
+def _answer(found: Findings) -> dict[str, object]:
+    """As `POST /v1/verify` answers."""
+    return {"found": found.found, "verdict": found.words, **asdict(found)}
+
+
+def _anchors(settings: Settings, roots: Path | None) -> Anchors:
+    """This server's, those whom its operator trusts, and those of the option; raises ConfigurationInvalid."""
+    anchors = _own(settings)
+    if roots is None:
+        return anchors
+    try:
+        return replace(anchors, others=anchors.others + read_trusted(roots))
+    except ConfigurationInvalid as error:
+        raise ConfigurationInvalid(f"--roots {roots}: {error.message}") from error
+
+
+def _own(settings: Settings) -> Anchors:
+    others = trusted(settings.provenance)
+    if is_missing(make_url(settings.sqlalchemy_url)):
+        click.echo(NO_DATABASE, err=True)
+        return Anchors(others=others)
+    with open_store(settings) as store:
+        return Anchors.of(store.signers.list(), others)
