@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future
 from dataclasses import replace
@@ -12,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from tests.stores import store_on
 from tests.tenants import Tenant
 
-from tintype.catalog.recipe import read_recipe
+from tintype.catalog.recipe import notes, read_recipe
 from tintype.core import GenerationParams, Recipe, Result
-from tintype.media.images import decode, read_note
+from tintype.media.images import decode, encode, read_note
 from tintype.media.provenance.mark import find
 from tintype.media.provenance.marker import Marker
 from tintype.media.provenance.source import Origin
@@ -134,3 +137,30 @@ def test_what_is_not_marked_is_not_logged(db: Database, tmp_path: Path) -> None:
     [file] = made(db, tmp_path, "off", 1)
     assert b"c2pa" not in file
     assert store_on(db).image_log.of_digest(hashlib.sha256(file).digest()) is None
+
+
+#: The file of a black image with this recipe, on standard output.
+UNMARKED = """
+import sys
+from types import SimpleNamespace
+import torch
+from tintype.catalog.recipe import read_recipe
+from tintype.media.provenance.marker import Marker
+from tintype.media.provenance.source import Origin
+from tintype.settings.groups import ProvenanceSettings
+from tintype.worker.outputs import finish
+recipe, marker = read_recipe(sys.argv[1]), Marker.from_settings(ProvenanceSettings(mode="off"), "", None)
+plan = SimpleNamespace(size=(8, 8), origin=Origin("trainedAlgorithmicMedia", "m"))
+file, _ = finish(marker, recipe.params, plan, torch.zeros(8, 8, 3, dtype=torch.uint8), recipe, with_recipe=True)
+assert not {"c2pa", "tintype.media.provenance.mark"} & {*sys.modules}
+sys.stdout.buffer.write(file.data)
+"""
+
+
+def test_where_nothing_is_marked_files_are_as_before_there_were_marks() -> None:
+    """And what marks them is not even imported."""
+    texts = notes(finished(1).plan.recipe, (8, 8))
+    wanted = encode(Image.new("RGB", (8, 8)), "png", 95, *texts)
+    assert b"XML" not in wanted
+    run = subprocess.run([sys.executable, "-c", UNMARKED, texts[0]], capture_output=True, check=True)
+    assert run.stdout == wanted
