@@ -80,6 +80,23 @@ def test_somebody_else_s_signature_is_not_taken_for_this_server_s() -> None:
     assert read(signed(), Anchors()).signature.status == "other", "who has signed nothing yet knows nobody"
 
 
+@pytest.mark.parametrize("made", ["by another", "by another, changed since", "here", "here, changed since", "long ago"])
+def test_what_was_made_here_of_an_input_with_any_signature_is_this_server_s(made: str) -> None:
+    files = {
+        "by another": signed(OTHERS),
+        "by another, changed since": changed(signed(OTHERS)),
+        "here": signed(),
+        "here, changed since": changed(signed()),
+        "long ago": (EXPIRED / "expired.png").read_bytes(),
+    }
+    origin = Origin("compositeWithTrainedAlgorithmicMedia", "sd1.5-img2img", "parentOf", files[made])
+    drawn = ManifestSigner(OURS.chain, OURS.key).sign(plain(), origin)
+    found = read(drawn, ANCHORS).signature
+    assert (found.status, found.trusted, found.actions) == ("here", True, ("c2pa.opened", "c2pa.edited"))
+    assert read(drawn, Anchors(others=OURS.root)).signature.status == "other"
+    assert read(changed(drawn), ANCHORS).signature.status == "tampered"
+
+
 def test_others_whom_the_operator_trusts_are_said_to_be() -> None:
     verdict = read(signed(OTHERS), replace(ANCHORS, others=OTHERS.root))
     assert (verdict.signature.status, verdict.signature.trusted) == ("other", True)

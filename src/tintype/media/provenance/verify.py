@@ -129,9 +129,9 @@ def _signature(data: bytes, kind: str, anchors: Anchors) -> Signature:
         if said is None:
             return Signature("none")
         authority = anchors.issued.get(str(_signed(said).get("cert_serial_number")), "")
-        if authority and _state(said) != "Trusted":
+        if authority and not _sound(said):
             said = _read(data, kind, authority) or said
-        if _state(said) == "Trusted":
+        if _sound(said):
             return _described(said, "here")
         if anchors.others:
             said = _read(data, kind, anchors.others) or said
@@ -153,13 +153,23 @@ def _read(data: bytes, kind: str, anchors: str) -> Manifest | None:
             return said
 
 
-def _state(said: Manifest) -> str:
-    return str(said.get("validation_state"))
+def _valid(said: Manifest) -> bool:
+    return said.get("validation_state") in ("Valid", "Trusted")
+
+
+def _trusted(said: Manifest) -> bool:
+    """Whether a signer who is trusted has signed it: c2pa's "Trusted" asks that of all that it was made from, too."""
+    return {TRUSTED, SIGNED} <= {*_codes(said, "success")}
+
+
+def _sound(said: Manifest) -> bool:
+    """Whether such a signature fits the image, too."""
+    return _valid(said) and _trusted(said)
 
 
 def _status(said: Manifest) -> SignatureStatus:
     """Of a signature that isn't this server's."""
-    if _state(said) in ("Valid", "Trusted"):
+    if _valid(said):
         return "other"
     wrong = {*_codes(said, "failure")}
     return "expired" if EXPIRED in wrong and wrong <= {UNTRUSTED, EXPIRED} else "tampered"
@@ -189,7 +199,7 @@ def _described(said: Manifest, status: SignatureStatus) -> Signature:
     return Signature(
         status,
         signer=_text(signed.get("issuer")) or _text(signed.get("common_name")),
-        trusted={TRUSTED, SIGNED} <= {*_codes(said, "success")},
+        trusted=_trusted(said),
         made_at=next((_text(one) for one in moments if one), None),
         source_type=source.rpartition("/")[2] if source else None,
         actions=tuple(filter(None, (_text(one.get("action")) for one in actions))),
