@@ -109,13 +109,13 @@ SAMPLES := src/tintype/web/pages/static/samples
 .PHONY: samples
 samples: setup ## Draw the pages' sample pictures anew, with the built-in weights
 	mkdir -p $(SAMPLES)
-	$(BIN)/tintype generate sd1.5-img2img --image /sd-img2img-input.jpeg --prompt "a castle on a sky blue background" --strength 0.9 --seed 4 -o $(SAMPLES)/sd1.5-img2img.webp
-	$(BIN)/tintype generate sd3-med-img2img --image /sd3-img2img-ip.jpg --prompt "a lion" --strength 0.9 --seed 1 -o $(SAMPLES)/sd3-med-img2img.webp
-	$(BIN)/tintype generate stable-diffusion-3-turbo-img2img --mode image-to-image --image /sd3-turbo-i2i-input.jpg --prompt "a fox on a sky blue background" --strength 0.9 --seed 1 -o $(SAMPLES)/stable-diffusion-3-turbo-img2img.webp
-	$(BIN)/tintype generate stable-diffusion-3.5-turbo-txt2img --prompt "a birthday cake on a pink background" --seed 1 --width 512 --height 512 -o $(SAMPLES)/stable-diffusion-3.5-turbo-txt2img.webp
-	$(BIN)/tintype generate sd1.5-txt2img --prompt "a rocket on a dark blue background" --seed 1 -o $(SAMPLES)/sd1.5-txt2img.webp
-	$(BIN)/tintype generate sd1.5-inpainting --image /sd-img2img-input.jpeg --mask /sd-inpainting-mask.jpeg --prompt "a sunflower" --seed 2 -o $(SAMPLES)/sd1.5-inpainting.webp
-	$(BIN)/tintype generate sd3-med-txt2img --prompt "a strawberry" --seed 1 --img-width 512 --img-height 512 -o $(SAMPLES)/sd3-med-txt2img.webp
+	TINTYPE_MARK=off $(BIN)/tintype generate sd1.5-img2img --image /sd-img2img-input.jpeg --prompt "a castle on a sky blue background" --strength 0.9 --seed 4 -o $(SAMPLES)/sd1.5-img2img.webp
+	TINTYPE_MARK=off $(BIN)/tintype generate sd3-med-img2img --image /sd3-img2img-ip.jpg --prompt "a lion" --strength 0.9 --seed 1 -o $(SAMPLES)/sd3-med-img2img.webp
+	TINTYPE_MARK=off $(BIN)/tintype generate stable-diffusion-3-turbo-img2img --mode image-to-image --image /sd3-turbo-i2i-input.jpg --prompt "a fox on a sky blue background" --strength 0.9 --seed 1 -o $(SAMPLES)/stable-diffusion-3-turbo-img2img.webp
+	TINTYPE_MARK=off $(BIN)/tintype generate stable-diffusion-3.5-turbo-txt2img --prompt "a birthday cake on a pink background" --seed 1 --width 512 --height 512 -o $(SAMPLES)/stable-diffusion-3.5-turbo-txt2img.webp
+	TINTYPE_MARK=off $(BIN)/tintype generate sd1.5-txt2img --prompt "a rocket on a dark blue background" --seed 1 -o $(SAMPLES)/sd1.5-txt2img.webp
+	TINTYPE_MARK=off $(BIN)/tintype generate sd1.5-inpainting --image /sd-img2img-input.jpeg --mask /sd-inpainting-mask.jpeg --prompt "a sunflower" --seed 2 -o $(SAMPLES)/sd1.5-inpainting.webp
+	TINTYPE_MARK=off $(BIN)/tintype generate sd3-med-txt2img --prompt "a strawberry" --seed 1 --img-width 512 --img-height 512 -o $(SAMPLES)/sd3-med-txt2img.webp
 
 .PHONY: screenshots
 screenshots: setup ## Have the pages' tests leave their photographs in docs/images, for docs/browser.md

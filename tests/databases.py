@@ -8,16 +8,17 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import psycopg
-from sqlalchemy import event, make_url, select
+from sqlalchemy import QueuePool, event, make_url, select
 
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.migrations import migrate
@@ -216,12 +217,17 @@ def _new_file() -> bytes:
 
 
 @contextmanager
-def statements(db: Database) -> Iterator[list[tuple[str, Any]]]:
-    """What is asked of the database while the block runs, with the parameters."""
+def statements(db: Database, *, any_thread: bool = False) -> Iterator[list[tuple[str, Any]]]:
+    """What this thread asks of the database while the block runs, with the parameters.
+
+    any_thread: what others ask too, such as those of a server in this process, which look after its database meanwhile.
+    """
     said: list[tuple[str, Any]] = []
+    own = threading.get_ident()
 
     def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        said.append((statement, parameters))
+        if any_thread or threading.get_ident() == own:
+            said.append((statement, parameters))
 
     event.listen(db._engine, "before_cursor_execute", note)
     try:
@@ -258,6 +264,33 @@ def moved_clock(db: Database, seconds: float) -> Iterator[None]:
         yield
     finally:
         db.move_clock(-seconds)
+
+
+@contextmanager
+def hurried(db: Database, seconds: float) -> Iterator[None]:
+    """What is asked of it while the block lasts has so long for its turn, a connection, the lock and a statement.
+
+    Before and after, as long as usual: on a busy machine, what is to succeed may take longer than what is to fail may
+    wait.
+    """
+
+    def hurry(connection: Any, *_: object) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+
+    pool, usual, opened = cast(QueuePool, db._engine.pool), db._writers._timeout, db._open
+    pool._timeout = db._writers._timeout = seconds
+    if db.kind == "sqlite":
+        event.listen(db._engine, "checkout", hurry)
+    else:
+        db._open = partial(opened.func, **opened.keywords | {"timeout": seconds})
+    try:
+        yield
+    finally:
+        pool._timeout = db._writers._timeout = usual
+        db._open = opened
+        if db.kind == "sqlite":
+            event.remove(db._engine, "checkout", hurry)
+            db._engine.dispose()  # connections that were hurried
 
 
 def to_hour(db: Database, hour: float) -> None:

@@ -36,6 +36,7 @@
     ├── LedgerBroken                500
     ├── WeightsUnusable             500
     ├── SafetyUnavailable           500  a required safety check can't be run
+    ├── MarkUnavailable             500  an image can't be signed, and must be
     ├── ConfigurationInvalid        500  an operator's mistake
     ├── PullFailed                  500  weights that can't be fetched
     ├── PictureNotFinite            500  the model computed NaN or infinity
@@ -401,6 +402,12 @@ class SafetyUnavailable(TintypeError):
     advice = "Tell the operator of this server; nothing was charged."
 
 
+class MarkUnavailable(TintypeError):
+    """The image can't be signed as made by this server, which it must be."""
+
+    advice = "Tell the operator of this server; nothing was charged."
+
+
 class ConfigurationInvalid(TintypeError):
     """The configuration is not understood. Only the operator reads it, so it may name files."""
 
@@ -554,6 +561,7 @@ KINDS: dict[str, type[TintypeError]] = {
     "content_refused": ContentRefused,
     "weights_unusable": WeightsUnusable,
     "safety_unavailable": SafetyUnavailable,
+    "mark_unavailable": MarkUnavailable,
     "picture_not_finite": PictureNotFinite,
     "no_room": NoRoom,
 }

@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.acceptance.browser import Visitor
-from tests.acceptance.harness import Server
-from tests.integration.website import Website, serving
+from tests.acceptance.harness import LONG_LEASE, Server
+from tests.integration.website import PATIENT, Website, serving
 from tests.toy_weights import small_setting, toy_setting
 
 
@@ -45,7 +45,7 @@ def new_server(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Itera
 def server(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Server]:
     """A running server whose pictures are quickly made: it draws small and enlarges."""
     with servers(tmp_path_factory, weights) as make:
-        yield make(weights=small_setting(weights)).start()
+        yield make(weights=small_setting(weights), lease=LONG_LEASE).start()
 
 
 @pytest.fixture(scope="session")
@@ -54,13 +54,13 @@ def builtin(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator
     with servers(tmp_path_factory, weights) as make:
         # Webhooks may be told on this machine, and at once again.
         telling = {"webhook_allow": "127.0.0.1", "webhook_poll": 0.1, "webhook_backoff": 0.1}
-        yield make(weights="{}", dtype="auto", **telling).start()
+        yield make(weights="{}", dtype="auto", lease=LONG_LEASE, **telling).start()
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
     """A server without workers: the tests play the worker."""
-    with serving(tmp_path_factory.mktemp("site")) as site:
+    with serving(tmp_path_factory.mktemp("site"), **PATIENT) as site:
         yield site
 
 

@@ -27,6 +27,9 @@ from tintype.store.ops.processes import WorkerRow, Workers
 
 READY = "tintype is ready at "
 KEY = "SG_0123456789abcdef0123456789abcdef"
+#: Seconds: a lease so long that a busy machine makes no second attempt of what the first still draws. For servers whose
+#: workers no test kills.
+LONG_LEASE = 120
 
 
 class Server:

@@ -223,7 +223,7 @@ def test_a_receiver_takes_what_is_signed_and_nothing_else(tmp_path: Path, file: 
         (401, [], body),
     )
     port = free_port()
-    with started(tmp_path, file, port, SECRET=mine) as process, httpx2.Client(verify=NO_TLS) as http:
+    with started(tmp_path, file, port, SECRET=mine) as process, httpx2.Client(verify=NO_TLS, timeout=60) as http:
         until(lambda: listens(port))
         for wanted, headers, sent in messages:
             answer = http.post(f"http://127.0.0.1:{port}/hook", content=sent, headers=headers)

@@ -61,7 +61,7 @@ def server(new_server: Callable[..., Server], fragile: Path) -> Server:
 
 
 def picture(result: dict[str, Any]) -> bytes:
-    with Image.open(io.BytesIO(httpx2.get(result["output"]).content)) as image:
+    with Image.open(io.BytesIO(httpx2.get(result["output"], timeout=60).content)) as image:
         return image.tobytes()
 
 

@@ -86,6 +86,6 @@ def test_an_enlarged_picture_is_made_again_bit_for_bit(
 ) -> None:
     result = builtin.client().run(slug, prompt="an astronaut", seed=5, exact=True, **body)
     picture = tmp_path / "picture"
-    picture.write_bytes(httpx2.get(result["output"]).content)
+    picture.write_bytes(httpx2.get(result["output"], timeout=60).content)
     assert ('"t5_tokens": 1' in read_note(picture.read_bytes())) == (slug != SD15_IMG2IMG.slug)
     assert done(here("replay", picture, "--data", builtin.data)) == "identical"

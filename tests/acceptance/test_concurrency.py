@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.acceptance.harness import Server, until
+from tests.acceptance.harness import LONG_LEASE, Server, until
 
 SD15: dict[str, Any] = {"prompt": "a castle", "image": "/sd-img2img-input.jpeg"}
 ROBOT: dict[str, Any] = {"prompt": "a robot", "image": "/sd3-img2img-ip.jpg"}
@@ -35,7 +35,7 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
 @pytest.fixture
 def server(new_server: Callable[..., Server]) -> Server:
     """One that draws at the size asked for: enlarging would enlarge the differences."""
-    return new_server().start()
+    return new_server(lease=LONG_LEASE).start()
 
 
 def small(server: Server, params: dict[str, Any]) -> dict[str, Any]:

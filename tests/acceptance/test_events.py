@@ -9,12 +9,11 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from tests.acceptance.harness import Server
+from tests.acceptance.harness import LONG_LEASE, Server
 from tests.acceptance.test_http_helpers import OLD, slow, submit
 from tests.integration.sse import told
 
-#: A lease so long that a busy machine makes no second attempt of the first.
-QUICK = {"events_poll": 0.02, "heartbeat": 0.05, "lease": 120}
+QUICK = {"events_poll": 0.02, "heartbeat": 0.05, "lease": LONG_LEASE}
 
 
 @pytest.mark.nightly  # test_machines has two servers with one database, too

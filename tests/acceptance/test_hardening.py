@@ -62,7 +62,7 @@ def test_sigterm_as_soon_as_it_is_ready(tmp_path: Path) -> None:
         assert process.stdout
         assert any(line.startswith(READY) for line in process.stdout)
         process.terminate()
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=90) == 0
 
 
 def test_a_worker_whose_server_was_killed_while_it_started_ends(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_worker_whose_server_was_killed_while_it_started_ends(tmp_path: Path) 
         until(lambda: psutil.Process(process.pid).children())
         [worker] = psutil.Process(process.pid).children()
         process.kill()
-        worker.wait(timeout=60)
+        worker.wait(timeout=90)
 
 
 def test_a_call_under_way_is_answered_before_the_worker_stops_and_a_second_signal_ends_it(hasty: Server) -> None:
@@ -176,7 +176,7 @@ def test_no_prompt_reaches_a_terminals_log(tmp_path: Path) -> None:
         with httpx2.Client(base_url=address, headers={"x-api-key": KEY}, timeout=60) as http:
             assert http.post("/v1/sd1.5-img2img", json=body).status_code == 400
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
+        process.wait(timeout=90)
         stopping, stopped = process.stdout.read().splitlines()
     assert stopping.startswith("tintype is stopping; a second signal (Ctrl+C) ends what still runs")
     assert stopped == "tintype has stopped"

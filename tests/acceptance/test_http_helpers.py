@@ -104,6 +104,12 @@ def opened(data: bytes) -> Image.Image:
         return image
 
 
+def same(one: bytes, other: bytes) -> bool:
+    """Whether two files have the same pixels. The files differ: each has a signature, and a manifest, of its own."""
+    first, second = opened(one), opened(other)
+    return (first.mode, first.size, first.tobytes()) == (second.mode, second.size, second.tobytes())
+
+
 def apart(one: bytes, other: bytes) -> int:
     """Levels by which two picture files differ at most."""
     first, second = (np.asarray(opened(data).convert("RGB"), dtype=int) for data in (one, other))

@@ -86,7 +86,10 @@ def test_a_server_that_goes_while_it_has_a_call(tmp_path: Path) -> None:
 
         calls = [thread.submit(hang_up) for _ in range(5)]
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with nginx(tmp_path, shipped(address, address)) as proxy, httpx2.Client(base_url=proxy, verify=NO_TLS) as http:
+        with (
+            nginx(tmp_path, shipped(address, address)) as proxy,
+            httpx2.Client(base_url=proxy, verify=NO_TLS, timeout=60) as http,
+        ):
             answer = http.post(f"/v2/{TEXT}", json=quick())
             refused(answer, 502)
             assert "may have been taken" in answer.json()["error_description"]
@@ -105,7 +108,7 @@ def test_the_server_does_not_hear_of_half_a_body(proxy: str, website: Website) -
     """It is the proxy that waits for it, and for many others."""
     with dial(proxy) as one:
         one.sendall(call_bytes("POST", f"/v2/{TEXT}", website.secret, b"x" * 50, length=100))
-        with httpx2.Client(base_url=proxy, verify=NO_TLS) as http:
+        with httpx2.Client(base_url=proxy, verify=NO_TLS, timeout=60) as http:
             assert http.get("/health").status_code == 200
         states = [other.conn.their_state for other in list(website.server.server_state.connections)]
         assert states

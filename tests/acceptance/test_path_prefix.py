@@ -94,7 +94,7 @@ def test_the_api(tmp_path: Path) -> None:
     with (
         serving(tmp_path / "data", trusted_proxies="127.0.0.1") as website,
         nginx(tmp_path, site(website.address, named)) as address,
-        httpx2.Client(verify=NO_TLS, headers={"x-api-key": website.secret}) as http,
+        httpx2.Client(verify=NO_TLS, headers={"x-api-key": website.secret}, timeout=60) as http,
     ):
         base = f"{address}/tintype"
         assert http.get(f"{base}/openapi.json").json()["servers"] == [{"url": base}]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.acceptance.harness import Server, until
+from tests.acceptance.harness import LONG_LEASE, Server, until
 from tests.toy_weights import small_setting
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.store.ops.processes import WorkerRow, Workers
@@ -22,7 +22,7 @@ def rested(server: Server) -> list[WorkerRow]:
 
 def test_each_model_is_loaded_once(new_server: Callable[..., Server], weights: Path) -> None:
     """However busy the machine is: the wait is longer than the test may take."""
-    server = new_server(devices="cpu,cpu", warm_wait=120, weights=small_setting(weights)).start()
+    server = new_server(devices="cpu,cpu", warm_wait=120, lease=LONG_LEASE, weights=small_setting(weights)).start()
     until(lambda: len(rested(server)) == 2)
     http = server.http()
     asked: dict[str, dict[str, object]] = {

@@ -15,7 +15,7 @@ from click.testing import Result
 from PIL import Image
 
 from tests.acceptance.harness import Server, done, here, words
-from tests.acceptance.test_http_helpers import INPAINTING, refused
+from tests.acceptance.test_http_helpers import INPAINTING, refused, same
 from tintype.catalog.formats import FORMATS
 from tintype.media.images import encode, read_note
 
@@ -37,7 +37,7 @@ def replay_elsewhere(server: Server, picture: Path) -> str:
 
 
 def kept(result: dict[str, Any], path: Path) -> Path:
-    path.write_bytes(httpx2.get(result["output"]).content)
+    path.write_bytes(httpx2.get(result["output"], timeout=60).content)
     return path
 
 
@@ -59,7 +59,7 @@ def test_the_answer_carries_the_recipe(server: Server, tmp_path: Path) -> None:
     assert result["recipe"]["dtype"] == "float32"
     seeds = [image["seed"] for image in result["images"]]
     assert seeds == ["9", "10"]
-    picture = httpx2.get(result["images"][1]["url"]).content
+    picture = httpx2.get(result["images"][1]["url"], timeout=60).content
     note = read_note(picture)
     assert '"seed": 10' in note
     assert PROMPT in note
@@ -106,7 +106,7 @@ def test_what_was_repainted_is_made_again_with_its_mask(server: Server, tmp_path
     options = [f"--{name}={value}" for name, value in asked.items() if name != "exact"]
     where = ["--dtype", "float32", "--data", server.data, "-o", tmp_path / "local.jpeg"]
     done(here("generate", INPAINTING, *options, "--exact", "--image", image, "--mask", mask, *where, **env))
-    assert (tmp_path / "local.jpeg").read_bytes() == posted.content
+    assert same((tmp_path / "local.jpeg").read_bytes(), posted.content)
 
 
 def test_a_mask_without_white_is_refused_and_costs_nothing(server: Server) -> None:
@@ -140,7 +140,7 @@ def test_a_recipe_that_somebody_else_wrote(
 
 @pytest.fixture(scope="module")
 def exact(server: Server) -> bytes:
-    return httpx2.get(server.client().run(TEXT, **QUICK, exact=True, image_format="png")["output"]).content
+    return httpx2.get(server.client().run(TEXT, **QUICK, exact=True, image_format="png")["output"], timeout=60).content
 
 
 def test_a_picture_without_a_recipe(server: Server, tmp_path: Path) -> None:

@@ -118,13 +118,13 @@ def test_the_seeds_requests_give_the_same_picture_each_way(server: Server, slug:
     assert ran["status"] == "COMPLETED"
     assert ran["metrics"]["inference_time"] > 0
     assert ran["metrics"]["cost"] == MODELS[slug].price / 1e6
-    picture = httpx2.get(ran["output"])
+    picture = httpx2.get(ran["output"], timeout=60)
     assert picture.headers["content-type"] == "image/jpeg"
     with Image.open(io.BytesIO(picture.content)) as image:
         assert (image.format, image.size) == ("JPEG", size)
 
     waited = client.submit_async(slug, **params).wait(timeout=120, interval=0.1)
-    assert apart(httpx2.get(waited["output"]).content, picture.content) <= ROUNDING
+    assert apart(httpx2.get(waited["output"], timeout=60).content, picture.content) <= ROUNDING
 
     blocking = client.run_sync(slug, **params)
     assert blocking.headers["content-type"] == "image/jpeg"

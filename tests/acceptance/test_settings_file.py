@@ -93,7 +93,9 @@ def test_all_processes_have_what_the_file_says(tmp_path: Path, weights: Path) ->
     with process(log, *command, TINTYPE_BOOTSTRAP_KEY_FILE=str(secret)) as server:
         until(lambda: READY in log.read_text(), 120)
         address = log.read_text().partition(READY)[2].split()[0]
-        assert httpx2.get(f"{address}/v1/get-user-credits", headers={"x-api-key": KEY}, verify=NO_TLS).is_success
+        assert httpx2.get(
+            f"{address}/v1/get-user-credits", headers={"x-api-key": KEY}, verify=NO_TLS, timeout=60
+        ).is_success
         assert started(log, "server")["max_picture_pixels"] == 1_000_000
         limits = started(log, "worker")
         assert (limits["max_pictures"], limits["max_picture_pixels"]) == (7, 1_000_000)

@@ -183,7 +183,7 @@ def test_a_picture_from_another_host(
     until(lambda: all(state(http, id) == "COMPLETED" for id in ids))
     addresses = [result(http, id)["output"] for id in ids]
     with network.host(FIRST).entered():
-        pictures = [httpx2.get(address) for address in addresses]
+        pictures = [httpx2.get(address, timeout=60) for address in addresses]
     assert [picture.headers["content-type"] for picture in pictures] == ["image/jpeg"] * 2
     assert [Image.open(io.BytesIO(picture.content)).format for picture in pictures] == ["JPEG"] * 2
     assert server.money() == (before - 2 * SD15_IMG2IMG.price, 0)

@@ -57,6 +57,8 @@ COMMANDS = {
     "queue pause": "queue.pause",
     "queue resume": "queue.resume",
     "storage adopt": "storage.adopt",
+    "marks rotate": "signer.create",
+    "marks distrust": "signer.distrust",
     "workers drain": "worker.drain",
     "workers recall": "worker.recall",
     "migrate": "database.migrate",
@@ -64,7 +66,7 @@ COMMANDS = {
 #: Commands that change nothing of the server's: they only look, ask as anybody may, or are about files of this machine.
 LOOKS = {
     *("accounts list", "accounts show", "accounts check", "accounts usage", "audit", "backup"),
-    *("config example", "config show", "demo", "generate", "keys list"),
+    *("config example", "config show", "demo", "generate", "keys list", "marks roots", "marks show"),
     *("models check", "models list", "models pull", "models remove", "models show", "models wait"),
     *(
         "processes",
@@ -316,7 +318,7 @@ def test_only_who_may_see_accounts_sees_who_did_what(site: Website) -> None:
     for secret in (wall, site.secret):
         with site.http(secret) as http:
             assert [http.get(f"/v2/operator/{what}").status_code for what in ("audit", "usage")] == [403, 403]
-    with httpx2.Client(base_url=site.address, verify=NO_TLS) as nobody:
+    with httpx2.Client(base_url=site.address, verify=NO_TLS, timeout=60) as nobody:
         assert nobody.get("/v2/operator/audit").status_code == 401
 
 

@@ -135,7 +135,7 @@ def test_a_route_that_is_not_in_the_document_is_known(site: Website, document: d
 
 def test_head_is_for_whom_get_is_for(site: Website, document: dict[str, Any]) -> None:
     gets = [label for label in document if label.startswith("GET ") and label not in CHANGES_BY_GET]
-    with httpx2.Client(base_url=site.address) as anybody:
+    with httpx2.Client(base_url=site.address, timeout=60) as anybody:
         got = {label: (call(anybody, label), call(anybody, label.replace("GET", "HEAD"))) for label in gets}
     assert {label: both for label, both in got.items() if both[0] != both[1]} == {
         "GET /v2/requests/{request_id}/events": (401, 405)
@@ -146,7 +146,7 @@ def test_head_is_for_whom_get_is_for(site: Website, document: dict[str, Any]) ->
 def test_other_apis_take_a_key_as_their_clients_send_it(site: Website, document: dict[str, Any], sent: str) -> None:
     user, password = (b64encode(text.encode()).decode() for text in (f"{site.secret}:", f"x:{site.secret}"))
     headers = {"authorization": sent.format(key=site.secret, user=user, password=password)}
-    with httpx2.Client(base_url=site.address, headers=headers) as http:
+    with httpx2.Client(base_url=site.address, headers=headers, timeout=60) as http:
         refused = {label for label in document if call(http, label, json=[]) == 401}
     own = {label for label in document if label not in PUBLIC and not OTHER_APIS.search(label)}
     assert refused == (set() if sent.startswith("Bearer") else own)
@@ -165,7 +165,7 @@ def test_other_methods_are_refused_with_those_that_there_are(site: Website, docu
 
 def test_errors_have_the_members_that_their_api_s_have(site: Website, document: dict[str, Any]) -> None:
     vendor = {"error", "error_description", "status_code"}
-    with httpx2.Client(base_url=site.address) as anybody:
+    with httpx2.Client(base_url=site.address, timeout=60) as anybody:
         for label in document.keys() - PUBLIC:
             method, path = label.split()
             wanted = next((members for pattern, members in ERRORS.items() if re.match(pattern, path)), vendor)

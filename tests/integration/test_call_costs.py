@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,6 +23,8 @@ from tintype.web.threads import Threads
 
 SAMPLE = "/sd-img2img-input.jpeg"
 SEVERAL, LONG = 6, 60.0
+#: On the clock of what is known of keys.
+MOMENT = 1e6
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +34,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 
 
 @pytest.fixture
-def http(site: Website) -> Iterator[httpx2.Client]:
-    """With a key that has just been used."""
+def http(site: Website, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx2.Client]:
+    """With a key that has just been used, however long the test takes."""
+    monkeypatch.setattr(site.own.store.accounts.keys.cache, "_clock", lambda: MOMENT)
     with site.http() as client:
         assert client.get("/v1/get-user-credits").is_success
         yield client
@@ -73,10 +77,10 @@ def test_submits_that_come_together_share_a_thread_and_a_commit(
 ) -> None:
     """Those that find the lock taken; what is wrong with one is told to its caller alone."""
     asked = [quick() for _ in range(SEVERAL)] + [quick(width=7), quick(image_format="gif")]
-    commits: list[object] = []
+    commits: list[str] = []
 
-    def commit(tx: Connection) -> None:
-        commits.append(tx)
+    def commit(_: Connection) -> None:
+        commits.append(threading.current_thread().name)
 
     with ThreadPoolExecutor(len(asked) + 1) as callers:
         with site.own.store.db.write():
@@ -90,7 +94,7 @@ def test_submits_that_come_together_share_a_thread_and_a_commit(
     assert [one.status_code for one in answers] == [200] * (1 + SEVERAL) + [400, 400]
     assert len({one.json().get("request_id") for one in answers[: 1 + SEVERAL]}) == 1 + SEVERAL
     assert bunches(crossed) == [1, len(asked)], "the first one, and all others"
-    assert len(commits) <= 3, "of the lock's holder too"
+    assert commits.count("call") <= 2, "beside the lock's holder's, and whatever the server itself looks after"
     remaining = sorted(float(one.headers["x-remaining-credits"]) for one in answers[: 1 + SEVERAL])
     assert len({*remaining}) == 1 + SEVERAL, "each tells what its own hold has left"
 

@@ -52,12 +52,19 @@ def answered(one: socket.socket) -> int:
     """Read the head of an answer, and its body if it has a length; its status."""
     came = b""
     while b"\r\n\r\n" not in came:
-        came += one.recv(65536)
+        came += more(one)
     head, _, body = came.partition(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", head)
     while length and len(body) < int(length[1]):
-        body += one.recv(65536)
+        body += more(one)
     return int(head.split()[1])
+
+
+def more(one: socket.socket, size: int = 65536) -> bytes:
+    """Some of what still comes; fails where the server has closed."""
+    data = one.recv(size)
+    assert data, "the server has closed the connection in the midst of an answer"
+    return data
 
 
 def drip(one: socket.socket, data: bytes, pause: float = 0.05) -> int:
@@ -194,8 +201,10 @@ def test_calls_that_wait_here_may_last(site: Website) -> None:
         assert (asked.status_code, asked.headers["x-mode"]) == (200, "test")
     request = site.submit()
     with site.http() as http, following(http, request.id) as events:
-        names = [next(events).name for _ in range(4)]
-    assert names == ["queued", "comment", "comment", "comment"]
+        names = [next(events).name]
+        while names.count("comment") < 3 or "queued" not in names:  # on a busy machine a comment may come first
+            names.append(next(events).name)
+    assert {*names} == {"queued", "comment"}
 
 
 def test_who_does_not_read_is_left(site: Website, dial: Callable[..., socket.socket]) -> None:
@@ -218,7 +227,7 @@ def test_who_does_not_read_is_left(site: Website, dial: Callable[..., socket.soc
     came = 0
     while came < size:
         time.sleep(0.05)
-        came += len(steady.recv(1_000_000))
+        came += len(more(steady, 1_000_000))
 
 
 def held(one: socket.socket) -> int:
@@ -339,7 +348,7 @@ def test_connections_that_wait_give_way(tmp_path: Path) -> None:
         streams.pop().close()
         site.complete(site.claim())
         for stream in streams:
-            while b"event: completed" not in stream.recv(65536):
+            while b"event: completed" not in more(stream):
                 pass
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from tests.acceptance.harness import until
 from tests.clients import NO_TLS, call_bytes, dial
 from tests.image_files import saved
-from tests.integration.website import Website, serving
+from tests.integration.website import PATIENT, Website, serving
 
 from tintype.core import WorkerReport
 from tintype.store.accounts.keys import Key
@@ -426,7 +426,7 @@ def test_keys_by_every_scheme(site: Website) -> None:
         return "Basic " + b64encode(text.encode()).decode()
 
     _, secret = site.accounts.keys.create(site.account_id, "own")
-    with httpx2.Client(base_url=site.address + API, verify=NO_TLS) as http:
+    with httpx2.Client(base_url=site.address + API, verify=NO_TLS, timeout=60) as http:
         for sent in (
             f"Bearer {secret}",
             f"Token {secret}",
@@ -653,7 +653,7 @@ def waiting(site: Website, key: Key) -> Request:
 
 
 def test_a_call_that_ends_without_an_answer_costs_nothing_unless_it_can_be_repeated(tmp_path: Path) -> None:
-    with serving(tmp_path, sync_timeout=0.2) as site, with_secret(site, site.secret) as http:
+    with serving(tmp_path, sync_timeout=0.2, **PATIENT) as site, with_secret(site, site.secret) as http:
         before = site.account.balance, site.account.held
         for worker, status in ((False, 502), (True, 504)):
             if worker:

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from tests.acceptance.harness import until
 from tests.clients import call_bytes, dial
-from tests.integration.website import Website, serving
+from tests.integration.website import PATIENT, Website, serving
 
 from tintype.catalog.models import MODELS
 from tintype.core import Json
@@ -55,7 +55,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
     """A server whose calls don't wait."""
-    with serving(tmp_path_factory.mktemp("hasty"), sync_timeout=0.01) as website:
+    with serving(tmp_path_factory.mktemp("hasty"), sync_timeout=0.01, **PATIENT) as website:
         yield website
 
 
@@ -93,8 +93,8 @@ def test_the_caller_disconnects(patient: Website, api: str, row: str) -> None:
     with caller(patient) as (secret, http):
         with dial(patient.address) as one:
             one.sendall(call_bytes("POST", asking.path, secret, json.dumps(asking.body).encode(), **headers))
-            until(lambda: patient.own.store.queue.depth()[0], 10)
-        until(lambda: not patient.own.runtime.waits.open, 10)  # the call has ended
+            until(lambda: patient.own.store.queue.depth()[0])
+        until(lambda: not patient.own.runtime.waits.open)  # the call has ended
         assert charged(patient, http) == images(row, api)
 
 
@@ -115,7 +115,7 @@ def test_an_answer_is_lost(patient: Website, api: str, row: str) -> None:
     with caller(patient) as (_, http), ThreadPoolExecutor(1) as pool:
         for _ in range(2):
             call = pool.submit(http.post, asking.path, json=asking.body, headers={"prefer": asking.wait} | keyed)
-            until(lambda: call.done() or patient.own.store.queue.depth()[0], 10)  # noqa: B023
+            until(lambda: call.done() or patient.own.store.queue.depth()[0])  # noqa: B023
             charged(patient, http)
             answer = call.result()
             assert answer.is_success

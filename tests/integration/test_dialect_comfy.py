@@ -15,7 +15,7 @@ import pytest
 from comfy_sdk.router_exceptions import ROUTER_ERROR_TYPES
 from tests.acceptance.harness import until
 from tests.clients import call_bytes, dial
-from tests.integration.website import Website, serving
+from tests.integration.website import PATIENT, Website, serving
 
 from tintype import errors
 from tintype.catalog.models import MODELS
@@ -329,7 +329,7 @@ def hang_up(site: Website, **headers: str) -> None:
 
 
 def test_a_wait_that_ran_out_is_charged_once(tmp_path: Path) -> None:
-    with serving(tmp_path, sync_timeout=0.2) as site, site.http() as http:
+    with serving(tmp_path, sync_timeout=0.2, **PATIENT) as site, site.http() as http:
         site.beat()
         refused(keyed := post(http, FOX, **ONCE), 504, "deadline_exceeded")
         refused(alone := post(http, FOX), 504, "deadline_exceeded")
@@ -473,7 +473,7 @@ def test_who_may_do_what(site: Website) -> None:
 @pytest.mark.parametrize("scheme", ["Bearer {}", "token {}"])
 def test_the_schemes(site: Website, scheme: str) -> None:
     headers = {"authorization": scheme.format(site.secret)}
-    with httpx2.Client(base_url=site.address, headers=headers) as http:
+    with httpx2.Client(base_url=site.address, headers=headers, timeout=60) as http:
         assert http.get("/v2/models").status_code == 200
 
 

@@ -22,7 +22,7 @@ from tests.acceptance.harness import until
 from tests.clients import NO_TLS, dial
 from tests.image_files import saved
 from tests.integration.test_shutdown import told
-from tests.integration.website import Website, serving
+from tests.integration.website import PATIENT, Website, serving
 
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.store.db.records import Request, Status
@@ -164,7 +164,7 @@ def test_edits_by_form_and_json(site: Website, tester: OpenAI) -> None:
 
 def test_the_list_of_models_has_several_readers(site: Website, tester: OpenAI) -> None:
     names = [one.id for one in tester.models.list()]
-    with httpx2.Client(base_url=site.address, verify=NO_TLS) as anybody:
+    with httpx2.Client(base_url=site.address, verify=NO_TLS, timeout=60) as anybody:
         body = anybody.get("/v1/models").json()
         assert body["object"] == "list"
         served = [one["slug"] for one in body["models"] if one.get("weights") != "needs weights"]
@@ -240,7 +240,7 @@ def test_keys_and_what_they_may(site: Website) -> None:
         assert refused.value.code == code
     with calling(site, able) as client:
         assert client.images.generate(prompt="a fox", model="default", size="64x64").data  # which means the slug
-    with httpx2.Client(base_url=site.address, verify=NO_TLS) as http:
+    with httpx2.Client(base_url=site.address, verify=NO_TLS, timeout=60) as http:
         basic = base64.b64encode(f"user:{able}".encode()).decode()
         for authorization in (f"token {able}", f"BEARER {able}", f"Basic {basic}"):
             body = {"prompt": "a fox", "size": "64x64"}
@@ -286,7 +286,7 @@ def test_an_answer_is_charged_once(site: Website, client: OpenAI) -> None:
 
 
 def test_a_call_that_times_out_costs_nothing_however_often_its_client_retries(tmp_path: Path) -> None:
-    with serving(tmp_path, sync_timeout=0.05) as site, calling(site, retries=2) as client:
+    with serving(tmp_path, sync_timeout=0.05, **PATIENT) as site, calling(site, retries=2) as client:
         for headers, status in (({}, Status.FAILED), (ONCE, Status.QUEUED)):
             with pytest.raises(openai.InternalServerError) as refused:
                 client.with_options(max_retries=0).images.generate(prompt="a fox", extra_headers=headers)
@@ -490,7 +490,7 @@ def test_streams_count_among_the_calls_that_wait(tmp_path: Path) -> None:
 
 def test_the_async_client_too(site: Website, tester: OpenAI) -> None:
     async def calls() -> tuple[Any, list[Any]]:
-        async with httpx2.AsyncClient(verify=NO_TLS) as http:
+        async with httpx2.AsyncClient(verify=NO_TLS, timeout=60) as http:
             client = AsyncOpenAI(api_key=tester.api_key, base_url=tester.base_url, http_client=http)
             edit = await client.images.edit(prompt="a fox", image=WIDE, model=SD15)
             stream = await client.images.generate(prompt="a fox", size="64x64", stream=True)

@@ -18,6 +18,7 @@ from PIL import Image
 from replicate.exceptions import ReplicateError
 from replicate.pagination import paginate
 from tests.acceptance.harness import until
+from tests.clients import under_way
 from tests.image_files import saved
 from tests.integration.website import Website, serving
 
@@ -169,15 +170,16 @@ def test_it_waits_where_it_is_preferred(site: Website, http: httpx2.Client, pref
 def test_what_has_not_ended_is_starting_and_goes_on(site: Website, http: httpx2.Client) -> None:
     """Anything else would be taken for an end; nothing is cancelled, whether the wait ends or its caller leaves."""
     with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(http.post, HERE, json=FOX, headers={"prefer": "wait=1"})
+        call = pool.submit(http.post, HERE, json=FOX, headers={"prefer": "wait=2"})
         until(lambda: site.own.store.queue.depth()[0])
         request = site.claim()
         known = made(call.result())
     assert (known["status"], known["started_at"] is None) == ("starting", False)
     assert http.get(known["urls"]["get"]).json()["status"] == "processing"
     site.complete(request)
-    with pytest.raises(httpx2.ReadTimeout):
-        http.post(HERE, json=FOX, headers={"prefer": "wait"}, timeout=0.5)
+    with under_way(site.address, site.secret, HERE, FOX, {"prefer": "wait"}):
+        until(lambda: site.own.store.queue.depth()[0])
+    until(lambda: not site.own.runtime.waits.open)
     held = site.account.held
     left = site.claim()
     assert (held, left.lease.cancel_requested) == (3_500, False)
@@ -293,7 +295,7 @@ def test_a_model_its_version_and_its_schema(site: Website, http: httpx2.Client) 
 
 def test_the_list_has_something_for_three_readers(site: Website) -> None:
     """Without a key; links are the server's as each caller reaches it."""
-    with httpx2.Client(base_url=site.address) as anybody:
+    with httpx2.Client(base_url=site.address, timeout=60) as anybody:
         answer = anybody.get("/v1/models")
         listed = answer.json()
         assert [*listed] == ["models", "object", "data", "previous", "next", "results"]
@@ -530,11 +532,11 @@ def test_what_kinds_of_keys_may_do(site: Website, http: httpx2.Client) -> None:
 @pytest.mark.parametrize("given", ["Bearer {}", "Token {}", "token {}", "Basic {}"])
 def test_keys_of_old_clients(site: Website, given: str) -> None:
     secret = b64encode(f"x:{site.secret}".encode()).decode() if "Basic" in given else site.secret
-    with httpx2.Client(base_url=site.address, headers={"authorization": given.format(secret)}) as http:
+    with httpx2.Client(base_url=site.address, headers={"authorization": given.format(secret)}, timeout=60) as http:
         account = http.get("/v1/account").json()
         assert account == {"type": "organization", "username": "one", "name": "one", "github_url": None}
         assert http.get("/v1/hardware").json() == [{"name": "Here", "sku": "tintype"}]
-    with httpx2.Client(base_url=site.address, headers={"authorization": given.format("SG_x")}) as stranger:
+    with httpx2.Client(base_url=site.address, headers={"authorization": given.format("SG_x")}, timeout=60) as stranger:
         problem = refused(stranger.post(HERE, json=FOX), 401, "Unauthenticated")
         assert problem["detail"]
 

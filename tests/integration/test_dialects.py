@@ -187,14 +187,14 @@ def test_a_call_that_waits_in_vain_cancels_what_can_t_be_fetched_later(tmp_path:
 def test_keys_are_where_its_callers_put_them(site: Website, scheme: str, given: str) -> None:
     secret = given.format(site.secret)
     sent = b64encode(secret.encode()).decode() if scheme.lower() == "basic" else secret
-    with httpx2.Client(base_url=site.address, headers={"authorization": f"{scheme} {sent}"}) as client:
+    with httpx2.Client(base_url=site.address, headers={"authorization": f"{scheme} {sent}"}, timeout=60) as client:
         assert client.post(PATH, json={"model": SLUG}).status_code == 400
         assert client.post(f"/v1/{SLUG}", json={}).status_code == (400 if scheme == "Bearer" else 401)
 
 
 @pytest.mark.parametrize("sent", ["Basic", "Basic !", "Basic /w==", "Basic Og==", "Digest x", "Token", ""])
 def test_what_is_no_key_is_refused(site: Website, sent: str) -> None:
-    with httpx2.Client(base_url=site.address, headers={"authorization": sent}) as client:
+    with httpx2.Client(base_url=site.address, headers={"authorization": sent}, timeout=60) as client:
         assert client.post(PATH, json={"model": SLUG}).status_code == 401
 
 
@@ -216,6 +216,6 @@ def test_so_are_its_errors_whoever_raises_them(
 
 
 def test_without_a_key_too_and_the_vendor_s_stay(site: Website, http: httpx2.Client) -> None:
-    with httpx2.Client(base_url=site.address) as anybody:
+    with httpx2.Client(base_url=site.address, timeout=60) as anybody:
         assert [*anybody.post(PATH, json={}).json()] == ["plainly"]
     assert {"error", "status_code"} <= http.post("/v1/nothing", json={}).json().keys()

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 from tests.acceptance.harness import until
-from tests.databases import PostgresServer
+from tests.databases import PostgresServer, hurried
 from tests.integration.sse import Event, following, told
 from tests.integration.website import Website, serving
 
@@ -160,7 +160,7 @@ def test_silence_is_broken_by_comments(tmp_path: Path) -> None:
 
 
 def test_an_end_that_could_not_be_told_is_told_by_the_next_look(tmp_path: Path, postgres: PostgresServer) -> None:
-    with serving(tmp_path, database_url=postgres.fresh(), database_timeout=0.5) as site:
+    with serving(tmp_path, database_url=postgres.fresh()) as site:
         site.submit()
         request = site.claim()
         site.complete(request)
@@ -170,7 +170,8 @@ def test_an_end_that_could_not_be_told_is_told_by_the_next_look(tmp_path: Path, 
         watch.known = seen.state
         with site.own.store.db.note() as tx:
             tx.execute(text("LOCK TABLE accounts"))  # what the account has left is told too
-            assert stream.events(watch, seen) == []
+            with hurried(site.own.store.db, 0.5):
+                assert stream.events(watch, seen) == []
         assert watch.known is None, "so that the next look tells it"
         assert [one.splitlines()[0] for one in stream.events(watch, seen)] == [b"event: completed"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -232,14 +233,21 @@ def test_what_was_measured_is_known_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_the_process_s_own_peak_is_seen() -> None:
+    """The largest of several measurements, as ActivationMemory takes it: what is freed meanwhile makes one too small.
+
+    Earlier tests' models are cyclic garbage: collected in mid-measurement, they would hide what is allocated.
+    """
+    gc.collect()
     measure = meter(torch.device("cpu"))
     assert measure
-    stop = measure()
-    torch.ones(64 * MEGABYTE, dtype=torch.uint8)
-    assert 60 * MEGABYTE < (stop() or 0) < 200 * MEGABYTE
-    stop = measure()
-    torch.ones(64, dtype=torch.uint8)
-    assert stop() is None
+
+    def grown(size: int) -> int | None:
+        stop = measure()
+        torch.ones(size, dtype=torch.uint8)
+        return stop()
+
+    assert 60 * MEGABYTE < max(grown(64 * MEGABYTE) or 0 for _ in range(MEASURED)) < 200 * MEGABYTE
+    assert None in [grown(64) for _ in range(MEASURED)]
 
 
 def test_what_is_free_is_the_budget_less_a_margin() -> None:

@@ -35,7 +35,7 @@ def site(data: Path) -> Iterator[Website]:
 @pytest.fixture(scope="module")
 def boss(site: Website) -> Iterator[httpx2.Client]:
     _, secret = site.own.store.accounts.keys.create(site.account_id, "boss", operator=True, read_only=True)
-    with httpx2.Client(base_url=site.address, headers={"authorization": f"Bearer {secret}"}) as http:
+    with httpx2.Client(base_url=site.address, headers={"authorization": f"Bearer {secret}"}, timeout=60) as http:
         yield http
 
 
@@ -49,7 +49,7 @@ def told(http: httpx2.Client, name: str, **labels: str) -> float:
 
 def test_who_may_read_it(site: Website, boss: httpx2.Client) -> None:
     usual = site.app.state.runtime
-    with site.http() as customer, httpx2.Client(base_url=site.address) as anybody:
+    with site.http() as customer, httpx2.Client(base_url=site.address, timeout=60) as anybody:
         seen = {}
         for access in ("operator", "open", "off"):
             site.app.state.runtime = replace(usual, settings=usual.settings.replace(metrics=access))
@@ -88,7 +88,7 @@ def test_workers_that_a_fleet_wants(site: Website, boss: httpx2.Client) -> None:
 def test_two_web_processes_tell_the_same_but_for_their_own_refusals(
     site: Website, boss: httpx2.Client, data: Path
 ) -> None:
-    with serving(data) as other, httpx2.Client(base_url=other.address, headers=boss.headers) as there:
+    with serving(data) as other, httpx2.Client(base_url=other.address, headers=boss.headers, timeout=60) as there:
         site.submit()
         site.complete(site.claim())
         assert told(boss, "tintype_charges_total", model="sd1.5-img2img") >= 1
@@ -245,7 +245,7 @@ def test_refusals_of_keys_are_counted_by_why(site: Website, boss: httpx2.Client)
     wanted = {("401", "missing"): 1, ("401", "unknown"): 2, ("403", "read_only"): 1, ("403", "not_operator"): 1}
     wanted |= {("403", "server_only"): 2}
     before = {key: told(boss, "tintype_denied_total", status=key[0], reason=key[1]) for key in wanted}
-    with httpx2.Client(base_url=site.address) as http:
+    with httpx2.Client(base_url=site.address, timeout=60) as http:
         http.get("/v1/get-user-credits")
         for secret in ("SG_0000000000000000", "what?"):
             http.get("/v1/get-user-credits", headers={"x-api-key": secret})
@@ -271,7 +271,7 @@ def test_without_the_database_a_process_tells_of_itself(site: Website, monkeypat
     site.app.state.runtime = replace(usual, settings=opened)
     monkeypatch.setattr(site.own.store.db, "read", away)
     try:
-        with httpx2.Client(base_url=site.address) as http:
+        with httpx2.Client(base_url=site.address, timeout=60) as http:
             assert told(http, "tintype_database_up") == 0
             text = http.get("/metrics").text
     finally:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from tests.acceptance.harness import done, here, until, words
 from tests.clients import NO_TLS
 from tests.databases import statements
-from tests.integration.website import Website, serving
+from tests.integration.website import PATIENT, Website, serving
 from tests.stores import new_request, store_on
 
 from tintype.core import WorkerReport
@@ -65,7 +65,7 @@ def test_a_fleet_leaves_a_drained_worker_s_place_empty_until_it_is_recalled(db: 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
-    with serving(tmp_path_factory.mktemp("operator"), sync_timeout=0.05) as website:
+    with serving(tmp_path_factory.mktemp("operator"), sync_timeout=0.05, **PATIENT) as website:
         yield website
 
 
@@ -103,7 +103,7 @@ def test_an_operator_s_key_that_may_only_read_sees_nothing_of_its_account(site: 
     _, looker = site.own.store.accounts.keys.create(site.account_id, "wall", operator=True, read_only=True)
     request = site.submit(params={"prompt": "a covert fox"})
     seen = set()
-    with site.http(looker) as http, httpx2.Client(base_url=site.address, verify=NO_TLS) as anybody:
+    with site.http(looker) as http, httpx2.Client(base_url=site.address, verify=NO_TLS, timeout=60) as anybody:
         for route in site.app.routes:
             path = re.sub(r"\{\w+(:\w+)?\}", request.id, route.path)
             for method in sorted(route.methods):

@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from structlog.testing import capture_logs
 from tests.acceptance.harness import until
-from tests.databases import PostgresServer, migrated
+from tests.databases import PostgresServer, hurried, migrated
 from tests.stores import store_on
 
 from tintype.errors import StorageUnavailable, StoreUnavailable
@@ -110,11 +110,11 @@ def postgres_stopped(postgres: PostgresServer) -> Iterator[None]:
 
 def test_reading_well_does_not_end_that_nothing_can_be_changed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "QUIET", 0.0)
-    db, other = Database(url, timeout=0.1), Database(url)
+    db, other = Database(url), Database(url)
     with capture_logs() as lines:
         with other.write():
             for _ in range(5):
-                with pytest.raises(StoreUnavailable), db.write():
+                with hurried(db, 0.1), pytest.raises(StoreUnavailable), db.write():
                     pass
                 with db.read() as view:
                     view.execute(text("SELECT 1"))
@@ -142,16 +142,17 @@ def test_who_stops_meanwhile_leaves_as_it_was_told(tmp_path: Path) -> None:
     """Not with an error: a worker, and the keeper of a fleet. What they wanted to say, others see by their silence."""
     path = tmp_path / "tintype.db"
     migrated(f"sqlite:///{path}")
-    db = Database(f"sqlite:///{path}", timeout=0.05)
+    db = Database(f"sqlite:///{path}")
     store, lead = store_on(db, lease=5, retention=60), LeaderLease(db, "keeper", 15)
     safety, nothing = SafetyFilter(None), cast(Inputs, None)
     outputs = Outputs(store.leases, Files(tmp_path, 60), safety, with_recipe=False)
     config = WorkerConfig(id="w1", max_images=1, max_rows=1, poll=1, grace=1, heartbeat=60)
     worker = Worker(store, ModelPool("cpu", "float32", 32, {}), nothing, outputs, config)
-    with closing(sqlite3.connect(path)) as other, capture_logs():
+    with closing(sqlite3.connect(path)) as other, capture_logs(), ExitStack() as hurry:
         with Heartbeat(worker, PreviewRenderer(store.queue.previews, safety), ProcessLog()):
             assert lead.take()
             other.execute("BEGIN IMMEDIATE")
+            hurry.enter_context(hurried(db, 0.05))
         lead.release()
     assert [one.id for one in Workers(db).alive(60)] == ["w1"]
     db.close()

@@ -59,7 +59,7 @@ def test_a_key_that_was_just_used_is_not_looked_up_again(
     http.get("/v1/get-user-credits")
     moment = time.monotonic()
     monkeypatch.setattr(site.own.store.accounts.keys.cache, "_clock", lambda: moment)
-    with statements(site.own.store.db) as said:
+    with statements(site.own.store.db, any_thread=True) as said:
         for _ in range(20):
             assert http.get("/v1/get-user-credits").is_success
     assert not [statement for statement, _ in said if "api_keys.digest" in statement]

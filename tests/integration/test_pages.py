@@ -33,7 +33,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 
 @pytest.fixture
 def http(site: Website) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=site.address) as client:
+    with httpx2.Client(base_url=site.address, timeout=60) as client:
         yield client
 
 
@@ -51,7 +51,7 @@ class Fetched(dict[str, httpx2.Response]):
 
 @pytest.fixture(scope="module")
 def fetched(site: Website) -> Iterator[Fetched]:
-    with httpx2.Client(base_url=site.address) as client:
+    with httpx2.Client(base_url=site.address, timeout=60) as client:
         yield Fetched(client)
 
 

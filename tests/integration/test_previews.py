@@ -136,7 +136,7 @@ class Watched:
         """The request with these images in the engine."""
         params = GenerationParams(steps=4, guidance=1, seed=1, sampler="euler")
         one: Running = RunningRequest(self.request, params, Future())
-        one.wait_for_memory(cast(Plan, SimpleNamespace(size=size)))
+        one.wait_for_memory(cast(Plan, SimpleNamespace(size=size, origin=None)))
         one.denoise(images, 0)
         return one
 

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import refused
-from tests.integration.website import Website, serving
+from tests.integration.website import PATIENT, Website, serving
 from tests.object_storage import object_storage
 from tests.small_disk import small_disk
 
@@ -21,8 +21,6 @@ from tintype.errors import StoreUnavailable
 PARTS = ("worker", "database", "storage", "stopping", "paused")
 ALL_WELL = (True, True, True, False, False)
 NO_STORAGE = (True, True, False, False, False)
-#: For how long a worker's sign of life counts: longer than any test.
-PATIENT: dict[str, Any] = {"heartbeat": 60}
 #: Who asks at the same time.
 CROWD = 40
 

@@ -20,7 +20,7 @@ from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import TEXT, quick, refused
 from tests.clients import call_bytes, dial
 from tests.integration.sse import following
-from tests.integration.website import Website, serving
+from tests.integration.website import PATIENT, Website, serving
 from tests.stores import a_result
 
 from tintype.web.shutdown import SAME, WebServer
@@ -69,10 +69,10 @@ def listens(address: str) -> bool:
 
 
 def test_while_it_drains_all_calls_are_served_and_told_to_connect_elsewhere(tmp_path: Path) -> None:
-    with serving(tmp_path, web_drain=LONG, web_grace=LONG) as site, site.http() as http:
+    with serving(tmp_path, web_drain=LONG, web_grace=LONG, **PATIENT) as site, site.http() as http:
         request = site.submit()
         site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
-        assert any(http.get("/ready").is_success for _ in range(50)), "a busy machine is given its time"
+        until(lambda: http.get("/ready").is_success)
         assert "connection" not in http.get("/health").headers
         with waiting(site) as call, following(http, request.id) as events:
             next(events)

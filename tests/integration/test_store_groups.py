@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
+from tests.acceptance.harness import until
 from tests.stores import LEASE, RETENTION, a_result, store_on
 from tests.tenants import Tenant
 
@@ -24,6 +25,8 @@ from tintype.store.queue import lifecycle
 from tintype.store.queue.lifecycle import Rules
 
 NUMBER = 8
+#: Seconds that no thread here lives to wait.
+LONG = 60.0
 
 
 @pytest.fixture
@@ -61,16 +64,15 @@ def all_waiting(
 
     def first(tx: Connection) -> None:
         entered.set()
-        go.wait(10)
+        go.wait(LONG)
         held()
 
     with ThreadPoolExecutor(len(works) + 1) as threads:
         started = [threads.submit(put, db, "0", first)]
-        entered.wait(10)
+        assert entered.wait(LONG)
         for number, work in enumerate(works, 1):
             started.append(threads.submit(work))
-            while len(db._writers._waiting) < number:
-                pass
+            until(lambda number=number: len(db._writers._waiting) >= number)
         yield started
         go.set()
 
@@ -239,14 +241,13 @@ def test_a_note_may_come_with_a_change_but_no_change_with_a_note(db: Database, c
     def first() -> None:
         with db.note():
             entered.set()
-            go.wait(10)
+            go.wait(LONG)
 
     with ThreadPoolExecutor(2) as threads:
         held = threads.submit(first)
-        entered.wait(10)
+        assert entered.wait(LONG)
         change = threads.submit(put, db, "3")
-        while not db._writers._waiting:
-            pass
+        until(lambda: db._writers._waiting)
         go.set()
         assert (held.result(), change.result()) == (None, None)
     assert commits == [3, 3, 4]
@@ -268,9 +269,10 @@ def test_a_group_notifies_once_of_what_is_committed(db: Database, commits: list[
     with db.listening([Channel.QUEUED, Channel.ENDED]) as source:
         with all_waiting(db, lambda: tell("1"), lambda: tell("2", fail=True), lambda: tell("3")):
             pass
-        while len(heard := source.receive()) == 0:
-            pass
-    assert [*map(tuple, heard)] == [("queued", ""), ("ended", "1"), ("ended", "3")]
+        heard: list[tuple[str, str]] = []
+        while len(heard) < 3:
+            heard += source.receive()
+    assert heard == [("queued", ""), ("ended", "1"), ("ended", "3")]
     assert commits == [3]
 
 
@@ -379,7 +381,7 @@ def test_renewals_wait_for_no_request_that_is_being_ended(db: Database) -> None:
     tenant.store.queue.cancel(second.id, tenant.account_id)
     with ThreadPoolExecutor(1) as threads, db.write() as tx:
         assert lifecycle.complete(tx, third.id, 1, a_result(), rules)
-        renewed = threads.submit(tenant.store.leases.renew, progress).result(10)
+        renewed = threads.submit(tenant.store.leases.renew, progress).result(LONG)
         assert lifecycle.complete(tx, first.id, 1, a_result(), rules)
     assert renewed == {first.id: LeaseStatus.KEEP, second.id: LeaseStatus.CANCEL, third.id: LeaseStatus.KEEP}
     assert tenant.find(second).step == 1

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, text
+from tests.databases import hurried
 
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts.accounts import Accounts
@@ -26,7 +27,7 @@ SQLITE_TRIGGER = ("CREATE TRIGGER slow BEFORE INSERT ON accounts BEGIN SELECT sl
 @pytest.fixture
 def two(url: str) -> Iterator[tuple[Database, Database]]:
     """As two processes have them."""
-    both = Database(url, timeout=PATIENCE), Database(url, timeout=PATIENCE)
+    both = Database(url), Database(url)
     yield both
     for one in both:
         one.close()
@@ -66,19 +67,19 @@ def test_every_transaction_is_counted_once_in_each_of_its_parts(two: tuple[Datab
 
 def test_a_wait_that_ran_out_is_seen_as_what_was_waited_for(two: tuple[Database, Database]) -> None:
     db, other = two
-    with other.write(), pytest.raises(StoreUnavailable), db.write():
+    with other.write(), hurried(db, PATIENCE), pytest.raises(StoreUnavailable), db.write():
         pass
     assert seen(db)["lock"][1] >= PATIENCE / 2  # SQLite's own waiters may give up a little early
     assert counts(db)["write"] == 0, "it never began"
     with ExitStack() as all_of_them:
         for _ in range(15):
             all_of_them.enter_context(db.read())
-        with pytest.raises(StoreUnavailable), db.read():
+        with hurried(db, PATIENCE), pytest.raises(StoreUnavailable), db.read():
             pass
     assert seen(db)["connection"][1] >= PATIENCE
     with db.write():
         before = counts(db)["connection"]
-        with pytest.raises(StoreUnavailable), db.write():
+        with hurried(db, PATIENCE), pytest.raises(StoreUnavailable), db.write():
             pass
         assert seen(db)["turn"][1] >= PATIENCE
         assert counts(db)["connection"] == before, "who had no turn asked for no connection"

@@ -64,7 +64,7 @@ def site(tmp_path: Path) -> Iterator[Website]:
 def test_it_is_sent_whole_and_in_pieces(site: Website) -> None:
     for place in (site.own.files.outputs, site.own.files.uploads):
         name = place.put(PICTURE, "png")
-        with httpx2.Client(base_url=site.address, verify=NO_TLS) as anybody:
+        with httpx2.Client(base_url=site.address, verify=NO_TLS, timeout=60) as anybody:
             told = anybody.head(f"/files/{name}")
             assert (told.status_code, told.content, place.read) == (200, b"", 0)  # type: ignore[attr-defined]
             answer = anybody.get(f"/files/{name}")
@@ -134,7 +134,7 @@ def test_every_size_is_sent_whole(files: Counting, size: int) -> None:
 def test_it_is_refused_before_it_begins_and_breaks_off_after(site: Website) -> None:
     name = site.own.files.outputs.put(PICTURE, "png")
     counting: Any = site.own.files.outputs
-    with httpx2.Client(base_url=site.address, verify=NO_TLS) as anybody:
+    with httpx2.Client(base_url=site.address, verify=NO_TLS, timeout=60) as anybody:
         counting.breaks_at = 0
         assert anybody.get(f"/files/{name}").status_code == 503
         counting.breaks_at = 5 * Files.chunk

@@ -102,8 +102,10 @@ class Counting:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self.previews = queue.previews
-        #: The method of each, and of how many requests.
+        #: The method of each that has begun, and of how many requests.
         self.made: list[tuple[str, int]] = []
+        #: How many of them are done.
+        self.done = 0
         self.away = False
 
     def ended(self, ids: Any) -> Any:
@@ -117,9 +119,12 @@ class Counting:
 
     def _read(self, method: str, ids: Any, **named: bool) -> Any:
         self.made.append((method, len(ids)))
-        if self.away:
-            raise StoreUnavailable
-        return getattr(self._queue, method)(ids, **named)
+        try:
+            if self.away:
+                raise StoreUnavailable
+            return getattr(self._queue, method)(ids, **named)
+        finally:
+            self.done += 1
 
 
 class Crowd:
@@ -132,6 +137,8 @@ class Crowd:
         self.watcher = Watcher(cast(Any, self.looks), self.shutdown, **times)
         self.listener = Listener(tenant.db, {Channel.ENDED: self._hear})
         self.listens = threading.Event()
+        #: What each that follows was told of its request.
+        self.said: dict[str, list[Status]] = {}
 
     def _hear(self, id: str) -> None:
         self.watcher.heard(id)
@@ -143,7 +150,8 @@ class Crowd:
             return "error" if watch.error else "over" if watch.over else "told to stop"
 
     async def follow(self, id: str) -> list[Status]:
-        said = []
+        said: list[Status] = []
+        self.said[id] = said
         with self.watcher.watching(id, follows=True) as watch:
             while not ((said and said[-1] in (Status.COMPLETED, Status.FAILED)) or self.shutdown.closing or watch.over):
                 if (seen := await watch.next(60)) and seen.request.status not in said:
@@ -151,9 +159,14 @@ class Crowd:
         return said
 
     async def looked(self, times: int) -> None:
-        """Until there were so many more looks."""
+        """Until so many more looks have begun and are done; one at a time is made."""
         wanted = len(self.looks.made) + times
-        while len(self.looks.made) < wanted:
+        while self.looks.done < wanted:
+            await asyncio.sleep(0.005)
+
+    async def told(self, *ids: str) -> None:
+        """Until those that follow these requests know that they are queued, so that the end is told apart."""
+        while not all(self.said.get(id) for id in ids):
             await asyncio.sleep(0.005)
 
 
@@ -178,15 +191,14 @@ def test_all_calls_share_one_look_and_nobody_causes_none(tenant: Tenant) -> None
         await crowd.looked(20)
         together = crowd.looks.made[start:]
         assert {*together} == {("unended", MANY), ("poll", MANY)}
+        await crowd.told(ids[0])
         tenant.store.queue.cancel(ids[0], tenant.account_id)
         assert await waits[0] == "over"
         assert await follows[0] == [Status.QUEUED, Status.FAILED]
         assert not any(task.done() for task in [*waits[1:], *follows[1:]]), "nobody else was woken for good"
         await cancel([*waits, *follows])
-        await asyncio.sleep(0.3)
-        made = len(crowd.looks.made)
-        await asyncio.sleep(0.3)
-        assert len(crowd.looks.made) == made
+        assert crowd.watcher._watching
+        await crowd.watcher._watching  # ends by itself
         again = asyncio.create_task(crowd.wait(ids[1]))
         await crowd.looked(2)
         await cancel([again])
@@ -208,7 +220,7 @@ def test_an_end_is_read_when_it_is_heard_of_and_nothing_else_is(tenant: Tenant) 
             await asyncio.to_thread(crowd.listens.wait)
             waits = [asyncio.create_task(crowd.wait(id)) for id in ids]
             follows = [asyncio.create_task(crowd.follow(id)) for id in ids[:3]]
-            await crowd.looked(1)
+            await crowd.told(*ids[:3])
             for number, one in enumerate(ids[:3]):
                 tenant.store.queue.cancel(one, tenant.account_id)
                 assert await waits[number] == "over"
@@ -256,7 +268,7 @@ def test_a_server_that_stops_and_a_database_that_is_away(tenant: Tenant) -> None
         crowd = Crowd(tenant)
         waits = [asyncio.create_task(crowd.wait(id)) for id in ids]
         follow = asyncio.create_task(crowd.follow(ids[0]))
-        await crowd.looked(3)
+        await crowd.told(ids[0])
         crowd.looks.away = True
         assert {*await asyncio.gather(*waits)} == {"error"}
         await crowd.looked(2)

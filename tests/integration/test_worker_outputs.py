@@ -34,7 +34,9 @@ def finished(count: int) -> Running:
     about: dict[str, Any] = {"slug": "m", "metadata": SimpleNamespace(traceparent=None), "safety": "off"}
     request: Any = SimpleNamespace(id="r", attempt=1, retries=0, steps=4, **about)
     params = GenerationParams(steps=4, guidance=1, seed=7, sampler="euler", count=count, format="png")
-    plan: Any = SimpleNamespace(warnings=(), size=(8, 8), recipe=None, loaded=SimpleNamespace(builtin=False))
+    plan: Any = SimpleNamespace(
+        warnings=(), size=(8, 8), recipe=None, origin=None, loaded=SimpleNamespace(builtin=False)
+    )
     one: Running = RunningRequest(request, params, Future())
     one.wait_for_memory(plan)
     images: Any = [SimpleNamespace(step=4, steps=4, number=number) for number in range(count)]

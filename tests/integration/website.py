@@ -37,6 +37,8 @@ ASKS = {
 }
 PARAMS = GenerationParams(prompt="a fox", steps=4, guidance=5.0, seed=7, sampler="euler")
 RECIPE = Recipe(model="m", params=PARAMS, weights="w", dtype="float32", t5_tokens=1, source="")
+#: Settings with which a worker is alive for as long as a test takes, whenever it had a heartbeat.
+PATIENT: dict[str, Any] = {"heartbeat": 60}
 RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5, "recipe": RECIPE.to_json()}
 
 

@@ -211,7 +211,7 @@ def test_a_pair_is_named_after_the_server() -> None:
     assert OURS.key not in repr(OURS)
 
 
-def leaf_pem(key: Any = None, ttl: timedelta = timedelta(days=400), start: datetime = NOW, **changed: Any) -> str:
+def leaf_pem(key: Any = None, *, ttl: timedelta = timedelta(days=400), start: datetime = NOW, **changed: Any) -> str:
     """A leaf of an authority's, with something about it changed."""
     usages = changed.get("usages", [ExtendedKeyUsageOID.EMAIL_PROTECTION])
     name = certificates._name("Example", "leaf")
@@ -234,20 +234,21 @@ def key_pem(key: Any, password: bytes = b"") -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("pem", "words"),
+    ("about", "words"),
     [
-        ("nothing", "not a PEM file"),
-        (leaf_pem(itself=True), "signed by itself"),
-        (leaf_pem(ttl=timedelta(hours=-1)), "expired on"),
-        (leaf_pem(start=NOW + timedelta(days=9)), "valid from"),
-        (leaf_pem(usages=[]), "extended key usages"),
-        (leaf_pem(usages=[ExtendedKeyUsageOID.SERVER_AUTH]), "extended key usages"),
-        (leaf_pem(usage="crl_sign"), "digitalSignature"),
-        (leaf_pem(usage=""), "digitalSignature"),
+        ({"pem": "nothing"}, "not a PEM file"),
+        ({"itself": True}, "signed by itself"),
+        ({"ttl": timedelta(hours=-1)}, "expired on"),
+        ({"start": NOW + timedelta(days=9)}, "valid from"),
+        ({"usages": []}, "extended key usages"),
+        ({"usages": [ExtendedKeyUsageOID.SERVER_AUTH]}, "extended key usages"),
+        ({"usage": "crl_sign"}, "digitalSignature"),
+        ({"usage": ""}, "digitalSignature"),
     ],
+    ids=["junk", "itself", "expired", "early", "no extended usage", "a server's", "another usage", "no usage"],
 )
-def test_certificates_that_cannot_sign_are_refused_in_words(pem: str, words: str, tmp_path: Path) -> None:
-    (path := tmp_path / "chain.pem").write_text(pem)
+def test_certificates_that_cannot_sign_are_refused_in_words(about: dict[str, Any], words: str, tmp_path: Path) -> None:
+    (path := tmp_path / "chain.pem").write_text(about.get("pem") or leaf_pem(**about))
     with pytest.raises(ConfigurationInvalid, match=words):
         Chain.read(path, NOW)
 

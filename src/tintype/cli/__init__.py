@@ -19,6 +19,7 @@ from tintype.cli.demo import demo
 from tintype.cli.fleet import fleet
 from tintype.cli.generate import generate
 from tintype.cli.keys import keys
+from tintype.cli.marks import marks
 from tintype.cli.models import models
 from tintype.cli.operate import processes, queue, workers
 from tintype.cli.options import config_option
@@ -64,6 +65,7 @@ for command in (
     keys,
     accounts,
     webhooks,
+    marks,
     queue,
     workers,
     processes,

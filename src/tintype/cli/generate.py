@@ -16,12 +16,13 @@ from tintype.catalog.advice import refuse, warnings, wording
 from tintype.catalog.formats import offered
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import WORDS, Catalogue, Kind, ModelSpec, Param, Value
-from tintype.cli.local import check_device, check_files, load_model, progress_bar, write_output
+from tintype.cli.local import check_device, check_files, load_model, open_marker, progress_bar, write_output
 from tintype.cli.options import data_option, load_settings, verbose_option
 from tintype.core import GenerationParams
 from tintype.errors import BadPicture, BadRequest, InvalidParameter, MissingParameter
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.inline import from_text
+from tintype.media.provenance.marker import Marker
 from tintype.settings import Settings
 from tintype.telemetry.logs import command_logs
 
@@ -101,8 +102,8 @@ def _generate(
         if given.get(name):
             given[name] = _input_image(given[name], settings.inputs.max_bytes)
     params = _parse(spec, given, path)
-    with command_logs("generate", verbose), progress_bar() as progress:
-        images = _run(spec, params, settings, registry, device, progress)
+    with command_logs("generate", verbose), open_marker(settings) as marker, progress_bar() as progress:
+        images = _run(spec, params, settings, registry, device, progress, marker)
     for index, image in enumerate(images):
         own = path if len(images) == 1 else path.with_stem(f"{path.stem}-{index + 1}")
         write_output(own, image.data)
@@ -167,6 +168,7 @@ def _run(
     registry: Registry,
     device: str,
     progress: Callable[[int, int], None],
+    marker: Marker,
 ) -> list[Any]:
     from tintype.worker.inputs import read_images  # noqa: PLC0415 - imports torch
     from tintype.worker.main import generate as make  # noqa: PLC0415
@@ -177,7 +179,7 @@ def _run(
     loaded = load_model(settings, registry, spec, device, params)
     for words in unread_text(loaded.family, params):
         click.echo(f"note: {words}", err=True)
-    return make(loaded, spec.slug, params, inputs, settings.worker.max_rows, progress)
+    return make(loaded, spec.slug, params, inputs, settings.worker.max_rows, progress, marker)
 
 
 def _name(param: Param) -> str:

@@ -6,7 +6,7 @@ import ctypes
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tintype.catalog.parameters import read_loras
 from tintype.catalog.spec import ModelSpec
+from tintype.cli.database import open_store
 from tintype.cli.options import first_line
 from tintype.core import GenerationParams
-from tintype.errors import BadRequest, InvalidParameter, WeightsUnusable
+from tintype.errors import BadRequest, InvalidParameter, TintypeError, WeightsUnusable
 from tintype.hub.registry import Registry
+from tintype.media.provenance.manifests import SigningFailed
+from tintype.media.provenance.marker import NO_MARKS, Marker
 from tintype.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,6 +71,25 @@ def check_device(name: str, option: str = "--device") -> None:
     """Raise InvalidParameter for what is no device's name; `require_device` asks torch whether it exists."""
     if not DEVICE.fullmatch(name):
         raise InvalidParameter(option, name, "auto, cpu, cuda, cuda:0, cuda:1, …, xpu, xpu:0, …, mps")
+
+
+@contextmanager
+def open_marker(settings: Settings) -> Iterator[Marker]:
+    """What marks the files of a command, with the signer of its data folder; it is known to be able to.
+
+    Where nothing is marked, no database is opened. Raises ClickException and ConfigurationInvalid.
+    """
+    if settings.provenance.mode == "off":
+        yield NO_MARKS
+        return
+    with ExitStack() as opened:
+        try:
+            store = opened.enter_context(open_store(settings, making=True))
+            marker = Marker.from_settings(settings.provenance, settings.web.public_url, store.signers)
+            marker.check()
+        except (click.ClickException, TintypeError, SigningFailed) as error:
+            raise click.ClickException(f"images can't be signed: {error}; TINTYPE_MARK=off leaves that out") from error
+        yield marker
 
 
 def require_device(name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,15 @@ import click
 from PIL import Image, ImageChops
 
 from tintype.catalog.recipe import read_recipe
-from tintype.cli.local import check_device, check_files, load_model, progress_bar, write_output
+from tintype.cli.local import check_device, check_files, load_model, open_marker, progress_bar, write_output
 from tintype.cli.options import data_option, load_settings, verbose_option
 from tintype.core import Recipe, Role
 from tintype.errors import BadPicture
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.decoder import Decoded, reduced
 from tintype.media.images import decode, read_note
+from tintype.media.provenance.marker import NO_MARKS
+from tintype.media.provenance.source import carrier
 from tintype.media.samples import draw
 from tintype.settings import Settings
 from tintype.telemetry.logs import command_logs
@@ -64,16 +67,19 @@ def replay(
     check_files(output, weights)
     check_device(device)
     original = file.read_bytes()
-    with command_logs("replay", verbose), progress_bar() as progress:
+    with command_logs("replay", verbose), ExitStack() as marking, progress_bar() as progress:
         from tintype.worker.main import generate  # noqa: PLC0415 - imports torch
 
         recipe = read_recipe(read_note(original))
         settings = load_settings(data=data, dtype=recipe.dtype, t5_tokens=recipe.t5_tokens)
+        # What is only compared needs no signature, and no database.
+        marker = marking.enter_context(open_marker(settings)) if output else NO_MARKS
         registry = build_registry(settings).with_weights(recipe.model, weights)
         loaded = _weights(recipe, settings, registry, device)
         inputs = _inputs(recipe, {"init": image, "mask": mask}, settings)
         try:
-            [made] = generate(loaded, recipe.model, recipe.params, inputs, settings.worker.max_rows, progress)
+            rows = settings.worker.max_rows
+            [made] = generate(loaded, recipe.model, recipe.params, inputs, rows, progress, marker)
         except KeyError as missing:
             raise BadPicture(f"it was made with {missing}, which is not installed here") from missing
     if output:
@@ -119,5 +125,5 @@ def _inputs(recipe: Recipe, files: Mapping[Role, Path | None], settings: Setting
         one = reduced(data, settings.inputs.max_pixels, recipe.params.width, recipe.params.height, over)
         if one.digest != digest:
             raise BadPicture(f"it was made from {others} than this")
-        found[role] = one
+        found[role] = one._replace(carrier=carrier(data)) if role == "init" else one
     return found

@@ -70,6 +70,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     return_memory()
     with startup.join_store(settings, process="web") as store:
         startup.check_all_safety(settings, store)
+        startup.check_marking(settings, store)
         listener = listen(settings.web.host, settings.web.port, startup.serving(store))
         startup.warn_of_servers(store, listener.name)
         startup.register_server(store, registry, listener.name)
@@ -106,6 +107,7 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     with startup.join_store(settings, process="worker") as store:
         startup.check_models(store, registry)
         startup.check_all_safety(settings, store)
+        startup.check_marking(settings, store)
     # Read by torch's compiler when it is imported, even if it is never used (TINTYPE_PREPARE); torch would make the
     # folder for all to read.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.prepared_folder.absolute()))

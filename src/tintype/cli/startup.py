@@ -23,6 +23,8 @@ from tintype.cli.options import InvalidSetting, missing_extra
 from tintype.cli.storage import check_same_storage, check_storage, restrict_permissions
 from tintype.errors import ConfigurationInvalid, Unauthorized
 from tintype.hub.registry import Registry
+from tintype.media.provenance.manifests import SigningFailed
+from tintype.media.provenance.marker import Marker
 from tintype.media.storage_id import place
 from tintype.settings import Settings
 from tintype.settings.groups import Safety
@@ -207,6 +209,22 @@ def check_all_safety(settings: Settings, store: Store) -> None:
     check_safety(settings, settings.safety.level, *keys)
     if settings.safety.blocked_prompts and {settings.safety.level, *keys} <= {"off", None}:
         click.echo("TINTYPE_BLOCKED_PROMPTS blocks nothing while TINTYPE_SAFETY is off", err=True)
+
+
+def check_marking(settings: Settings, store: Store) -> None:
+    """Raise ConfigurationInvalid where images can't be signed with the certificate, or the key, that is configured.
+
+    A signer elsewhere may only be away: that is logged. So is a certificate's end.
+    """
+    marker = Marker.from_settings(settings.provenance, settings.web.public_url, store.signers)
+    try:
+        marker.check()
+        for warning in marker.warnings():
+            log.warning(warning)
+    except SigningFailed as error:
+        if not settings.provenance.signer:
+            raise ConfigurationInvalid(f"images can't be signed: {error}; TINTYPE_MARK=off leaves that out") from error
+        log.warning("TINTYPE_MARK_SIGNER does not sign; starting all the same", cause=str(error))
 
 
 def _has_checker(settings: Settings) -> bool:

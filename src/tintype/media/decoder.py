@@ -54,6 +54,8 @@ class Decoded(NamedTuple):
     size: Size
     #: `images.digest` of all its pixels.
     digest: str
+    #: The file, where it may carry C2PA manifests, which what is made of it keeps.
+    carrier: bytes | None = None
 
 
 def reduced(

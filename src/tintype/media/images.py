@@ -74,6 +74,8 @@ FILLERS = (b"\0" * 2**16 + b"\xff\xd9", b"\x55" * 2**16 + b"\xff\xd9")
 MAX_NOTE = 65_000
 #: The keywords of a PNG's texts; the second is A1111's, which other programs read.
 NOTE, PARAMETERS = "tintype", "parameters"
+#: And of its XMP packet.
+XMP = "XML:com.adobe.xmp"
 #: EXIF's prefix of a comment in UTF-16.
 UNICODE = b"UNICODE\0"
 #: EXIF's tags that are read: two texts, and where the directory is in which the second is.
@@ -243,17 +245,20 @@ def _to_rgb(image: Image.Image, behind: Behind) -> Image.Image:
     return flat
 
 
-def encode(image: Image.Image, format: str, quality: int = 95, note: str = "", parameters: str = "") -> bytes:
+def encode(
+    image: Image.Image, format: str, quality: int = 95, note: str = "", parameters: str = "", xmp: bytes = b""
+) -> bytes:
     """The bytes of an RGB image's file in sRGB, in a format of `catalog.formats`; `quality` 1–100 is for lossy ones.
 
     `note`, in JSON, is stored in the file for `read_note`: as PNG text, else as EXIF's description. `parameters` is
     stored for other programs: as PNG text, else as EXIF's user comment. What is too long for EXIF is left out, first
-    `parameters`, then `note`. Raises InvalidParameter for a format that this machine's Pillow doesn't write.
+    `parameters`, then `note`. `xmp` is a packet for any program.
+    Raises InvalidParameter for a format that this machine's Pillow doesn't write.
     """
     row, file = formats.find(format), io.BytesIO()
     if row.options is None:
-        return _png(image, _texts(note, parameters))
-    about = {"exif": _exif(note, parameters), "icc_profile": srgb_profile()}
+        return _png(image, _texts(note, parameters, xmp))
+    about = {"exif": _exif(note, parameters), "icc_profile": srgb_profile(), **({"xmp": xmp} if xmp else {})}
     image.save(file, row.title, **row.options(quality), **about)
     return file.getvalue()
 
@@ -277,13 +282,15 @@ def _png(image: Image.Image, texts: PngImagePlugin.PngInfo) -> bytes:
     return file.getvalue()
 
 
-def _texts(note: str, parameters: str) -> PngImagePlugin.PngInfo:
+def _texts(note: str, parameters: str, xmp: bytes) -> PngImagePlugin.PngInfo:
     chunks = PngImagePlugin.PngInfo()
     chunks.add(SRGB, PERCEPTUAL)
     if note:
         chunks.add_itxt(NOTE, note)
     if parameters:
         chunks.add_text(PARAMETERS, parameters)  # tEXt where Latin-1 has all of it, else iTXt, as A1111 does
+    if xmp:
+        chunks.add_itxt(XMP, xmp.decode())
     return chunks
 
 

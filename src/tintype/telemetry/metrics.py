@@ -79,6 +79,9 @@ STAGE_SECONDS = Sum("stage_seconds", "tintype_stage_seconds", "Seconds spent in 
 PROMPT_CACHE = Sum(
     "prompt_cache", "tintype_prompt_cache", "Prompts that were to be encoded.", ("result",), ("hit", "miss")
 )
+#: Unstamped: without the time stamp that the operator wants; unsigned and failed: the signer is broken.
+MARKED = ("signed", "unstamped", "unsigned", "failed")
+MARKS = Sum("marks", "tintype_marks", "Finished pictures by the signature that they got.", ("result",), MARKED)
 TRANSACTIONS = Sum("transactions", "tintype_worker_transactions", "Transactions of workers at work.")
 TRANSACTION_SECONDS = Sum(
     "transaction_seconds",
@@ -92,7 +95,8 @@ CHARGED = Sum("charged", "tintype_charged_dollars", "What they were charged.", (
 MISSED = Sum("missed", "tintype_missed_charges", "Completed requests with a price that the ledger lacks: a mistake.")
 SUMS = (
     *(ENDED, FORWARD_PASSES, ROWS, ROOM, STEP_SECONDS, COLD_STARTS, COLD_SECONDS),
-    *(STAGE_RUNS, STAGE_SECONDS, PROMPT_CACHE, TRANSACTIONS, TRANSACTION_SECONDS, CHARGES, CHARGED, MISSED),
+    *(STAGE_RUNS, STAGE_SECONDS, PROMPT_CACHE, MARKS, TRANSACTIONS, TRANSACTION_SECONDS),
+    *(CHARGES, CHARGED, MISSED),
 )
 
 

@@ -213,12 +213,14 @@ class FakeWorker:
             for image in one.images:
                 one.finish(image, None)
             one.upload(_done())
+        outputs, warnings = self._outputs.store(one.request, one.params)
         result = Result(
-            outputs=self._outputs.store(one.request, one.params),
+            outputs=outputs,
             format=one.params.format,
             seed=one.params.seed,
             # The scripted time: a measured one would differ from run to run.
             inference_time=one.plan.processing,
+            warnings=warnings,
         )
         self._leases.complete(*one.held, result)
 

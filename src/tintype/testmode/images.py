@@ -14,6 +14,8 @@ from tintype.catalog.infotext import asked_infotext
 from tintype.catalog.samples import sample_path
 from tintype.core import GenerationParams, Output, Size
 from tintype.media.images import Encoded, check, encode
+from tintype.media.provenance.marker import NO_MARKS, Marker
+from tintype.media.provenance.source import Origin
 from tintype.media.samples import draw as draw_sample
 from tintype.media.scaling import output_size
 from tintype.media.storage import Storage, StorageBreaker
@@ -32,24 +34,39 @@ class FakeOutputs:
     input_size: what is known of the size of a request's input image. max_pixels: of a sample.
     """
 
-    def __init__(self, input_size: Callable[[str], Size | None], storage: Storage, max_pixels: int) -> None:
+    def __init__(
+        self,
+        input_size: Callable[[str], Size | None],
+        storage: Storage,
+        max_pixels: int,
+        marker: Marker = NO_MARKS,
+    ) -> None:
         self._input_size = input_size
+        self._marker = marker
         self._storage = storage
         self.breaker = StorageBreaker(storage)
         self._max_pixels = max_pixels
 
-    def store(self, request: Request, params: GenerationParams) -> tuple[Output, ...]:
-        """Its files, drawn one after the other; raises BadPicture and StorageUnavailable."""
+    def store(self, request: Request, params: GenerationParams) -> tuple[tuple[Output, ...], tuple[str, ...]]:
+        """Its files, drawn one after the other, and warnings.
+
+        Raises BadPicture, MarkUnavailable and StorageUnavailable.
+        """
+        self._marker.expect()
         size = output_size(params.width, params.height, self._source_size(request, params.source))
         with self.breaker.guarding():
-            return tuple(self._store(request.slug, params, seed, size) for seed in params.seeds)
+            stored = [self._store(request.slug, params, seed, size) for seed in params.seeds]
+        warnings = dict.fromkeys(warning for _, warning in stored if warning)
+        return tuple(output for output, _ in stored), tuple(warnings)
 
-    def _store(self, slug: str, params: GenerationParams, seed: int, size: Size) -> Output:
+    def _store(self, slug: str, params: GenerationParams, seed: int, size: Size) -> tuple[Output, str]:
+        origin = Origin("algorithmicMedia", slug)  # no model drew it
         image = draw(slug, params.prompt, seed, *size)
         # A client that named the model reads these words; there is no recipe, as nothing can be made again.
         words = asked_infotext(slug, replace(params, seed=seed), size) if params.checkpoint else ""
-        file = Encoded(encode(image, params.format, params.quality, parameters=words), *size, seed)
-        return file.store(self._storage, params.format)
+        data = encode(image, params.format, params.quality, parameters=words, xmp=self._marker.xmp(origin))
+        marked = self._marker.sign(data, origin)
+        return Encoded(marked.data, *size, seed).store(self._storage, params.format), marked.warning
 
     def _source_size(self, request: Request, source: str) -> Size | None:
         """Width and height of the input image; None for text to image."""

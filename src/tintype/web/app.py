@@ -19,6 +19,7 @@ from tintype import __version__
 from tintype.catalog.spec import Catalogue
 from tintype.errors import RequestUnknown, StorageUnavailable, StoreUnavailable, TintypeError
 from tintype.hub.registry import Registry
+from tintype.media.provenance.marker import Marker
 from tintype.settings import Settings
 from tintype.store.db.measurements import BUCKET
 from tintype.store.db.notify import Channel, Listener
@@ -182,6 +183,8 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     store = Store.open(settings, process="web", discard=inputs.discard)
     files = Files.open(settings, inputs, store)
     runtime = Runtime.open(settings, registry, store, shutdown, name)
+    # For test mode, whose one thread waits for no signer.
+    marker = Marker.from_settings(settings.provenance, settings.web.public_url, store.signers, timeout=0.0)
 
     cleaning = Cleanup(store, files, settings.retention)
 
@@ -196,7 +199,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        outputs = FakeOutputs(store.queue.input_size, files.outputs, files.max_pixels)
+        outputs = FakeOutputs(store.queue.input_size, files.outputs, files.max_pixels, marker)
         fake = FakeWorker(store.leases, registry.served, outputs, settings.queue.heartbeat, runtime.test_accepted)
         jobs = (
             _every(settings.retention.cleanup_interval, cleanup),

@@ -140,7 +140,10 @@ class Reporter:
             "cold_starts": models.cold_starts,
             "cold_seconds": models.cold_seconds,
             "max_rows": engine.max_rows,
-            "counts": self._worker.timings.counts() | prompts | self._transactions,
+            "counts": self._worker.timings.counts()
+            | self._worker.outputs.marker.counts()
+            | prompts
+            | self._transactions,
             "report": report,
         }
 

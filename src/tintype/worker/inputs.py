@@ -18,6 +18,7 @@ from tintype.media.http import LOOKUPS, PublicClient
 from tintype.media.images import TOO_MANY, naming
 from tintype.media.inline import from_text
 from tintype.media.network import Cancellation, Deadline
+from tintype.media.provenance.source import carrier
 from tintype.media.samples import draw
 from tintype.media.scaling import fitted_size
 from tintype.media.storage import Storage, open_storage
@@ -165,7 +166,7 @@ def _read_all(
             max_pixels -= decoded.size[0] * decoded.size[1]
             if max_pixels < 0:
                 raise BadPicture(TOO_MANY)
-        found[one.role] = decoded
+        found[one.role] = decoded._replace(carrier=carrier(data)) if one.role == "init" else decoded
     return found
 
 

@@ -276,6 +276,7 @@ class Worker:
         try:
             if one.phase is Phase.FETCHING:
                 self.outputs.safety.expect(one.request.safety)
+                self.outputs.marker.expect()
                 one.wait_for_memory(plan(one, self.models))
                 self._exclude_loads(one)
             if self.admission.may_start(one.request.id, one.plan.estimate):

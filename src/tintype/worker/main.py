@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
 from tintype.hub.registry import Registry
 from tintype.media.images import Encoded
+from tintype.media.provenance.marker import NO_MARKS, Marker
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
 from tintype.store.db.notify import Channel, Listener, can_wake
@@ -47,7 +49,8 @@ def run_worker(
     if settings.safety.level != "off" and settings.safety.checker != "none":
         safety.load()  # what is wrong with it is raised now, not at the first image
     storage = open_storage(settings.storage, settings.outputs_folder, settings.retention.file_ttl)
-    outputs = Outputs(store.leases, storage, safety, with_recipe=settings.worker.embed_recipe)
+    marker = Marker.from_settings(settings.provenance, settings.web.public_url, store.signers)
+    outputs = Outputs(store.leases, storage, safety, marker, with_recipe=settings.worker.embed_recipe)
     tracing = open_tracing(settings.telemetry.traces, "worker", worker_id)
     worker = Worker(store, models, inputs, outputs, config, tracing)
     process_log = ProcessLog(worker=worker_id, device=str(models.device), **about)
@@ -58,8 +61,13 @@ def run_worker(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    heartbeat = Heartbeat(worker, PreviewRenderer(store.queue.previews, safety), process_log)
-    heard = {Channel.QUEUED: lambda _: worker.timer.wake(), Channel.WORKERS: lambda _: worker.told()}
+    heartbeat = Heartbeat(worker, PreviewRenderer(store.queue.previews, safety, marker), process_log)
+
+    def told(_: str) -> None:
+        marker.refresh()
+        worker.told()
+
+    heard = {Channel.QUEUED: lambda _: worker.timer.wake(), Channel.WORKERS: told}
     with process_log:
         with inputs, heartbeat, Listener(store.db, heard):
             inputs.warm()
@@ -95,10 +103,11 @@ def generate(
     inputs: Images,
     max_rows: int,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    marker: Marker = NO_MARKS,
 ) -> list[Encoded]:
     """The files of one request, made in this process; what `tintype generate` and `tintype replay` do.
 
-    progress: is told model evaluations done and in all. Raises what the model raises.
+    progress: is told model evaluations done and in all. Raises what the model raises, and MarkUnavailable.
     """
     engine, plan = Engine(max_rows), make_plan(loaded, slug, params, inputs)
     with torch.inference_mode():
@@ -109,8 +118,12 @@ def generate(
             engine.step()
             progress(sum(one.step for one in images), sum(one.steps for one in images))
         pixels = [one.family.autoencoder.decode(_latents(one), exact=one.exact) for one in images]
-    finished = zip(pixels, params.seeds, strict=True)
-    return [to_file(params, drawn, plan.size, seed, plan.recipe.of(seed)) for drawn, seed in finished]
+    xmp = marker.xmp(plan.origin)
+    files = [
+        to_file(params, drawn, plan.size, seed, plan.recipe.of(seed), xmp)
+        for drawn, seed in zip(pixels, params.seeds, strict=True)
+    ]
+    return [replace(file, data=marker.sign(file.data, plan.origin).data) for file in files]
 
 
 def _latents(image: ImageState) -> torch.Tensor:

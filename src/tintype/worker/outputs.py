@@ -1,4 +1,4 @@
-"""The output steps: pixels → safety filter → encode, with the recipe → storage → result; off the engine's thread."""
+"""The output steps: pixels → safety filter → encode, with the recipe → sign → storage → result; on other threads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -18,6 +19,7 @@ from tintype.core import GenerationParams, Output, Recipe, Result, Size
 from tintype.diffusion.safety import Checker, DiffusersChecker, OpenNsfw
 from tintype.errors import ContentRefused, SafetyUnavailable, StoreUnavailable
 from tintype.media.images import Encoded, encode
+from tintype.media.provenance.marker import NO_MARKS, Marker
 from tintype.media.scaling import resize
 from tintype.media.storage import Storage, StorageBreaker
 from tintype.settings import Settings
@@ -38,10 +40,13 @@ PLACES = 4
 class Outputs:
     """Writes the files of finished requests, then the results that name them."""
 
-    def __init__(self, leases: Leases, storage: Storage, safety: SafetyFilter, *, with_recipe: bool) -> None:
+    def __init__(
+        self, leases: Leases, storage: Storage, safety: SafetyFilter, marker: Marker = NO_MARKS, *, with_recipe: bool
+    ) -> None:
         self.storage = storage
         self.breaker = StorageBreaker(storage)
         self.safety = safety
+        self.marker = marker
         self._leases = leases
         self._with_recipe = with_recipe
         self._threads = ThreadPoolExecutor(PLACES, thread_name_prefix="deliver")
@@ -59,32 +64,36 @@ class Outputs:
     def _upload(self, one: Running, seconds: float) -> None:
         """Files of a lost attempt expire.
 
-        Raises what the safety filter raises: nothing is written then; and StorageUnavailable, StoreUnavailable.
+        Raises what the safety filter raises: nothing is written then; and MarkUnavailable, StorageUnavailable,
+        StoreUnavailable.
         """
         pixels = [one.pixels[index] for index in range(len(one.images))]
         warnings = (*one.plan.warnings, *self.safety.check(one.request.safety, pixels))
         encoding = time.monotonic()  # from here on: checking is not charged by the second
         first, *others = (partial(self._store, one, *image) for image in zip(pixels, one.params.seeds, strict=True))
         further = [self._further.submit(copy_context().run, store) for store in others]
-        outputs = (first(), *(stored.result() for stored in further))
+        stored = [first(), *(one.result() for one in further)]
+        unsigned = dict.fromkeys(warning for _, warning in stored if warning)
         result = Result(
-            outputs=outputs,
+            outputs=tuple(output for output, _ in stored),
             format=one.params.format,
             seed=one.params.seed,
             recipe=one.plan.recipe,
             inference_time=round(seconds + time.monotonic() - encoding, 4),
-            warnings=warnings,
+            warnings=(*warnings, *unsigned),
             weights=BUILTIN if one.plan.loaded.builtin else "",
             cold_start=round(one.cold_start, 4),
         )
         if not self._complete(one, result):
             log.info("result not taken: it has ended, or another worker has it", request=one.request.id)
 
-    def _store(self, one: Running, pixels: torch.Tensor, seed: int) -> Output:
-        recipe = one.plan.recipe.of(seed) if self._with_recipe else None
-        file = to_file(one.params, pixels, one.plan.size, seed, recipe)
+    def _store(self, one: Running, pixels: torch.Tensor, seed: int) -> tuple[Output, str]:
+        """One image's file, and a warning for the caller, or an empty text."""
+        recipe, origin = one.plan.recipe.of(seed) if self._with_recipe else None, one.plan.origin
+        file = to_file(one.params, pixels, one.plan.size, seed, recipe, self.marker.xmp(origin))
+        marked = self.marker.sign(file.data, origin)
         with self.breaker.guarding():
-            return file.store(self.storage, one.params.format)
+            return replace(file, data=marked.data).store(self.storage, one.params.format), marked.warning
 
     def _complete(self, one: Running, result: Result) -> bool:
         """The files are stored, so a database that is away for some seconds is waited for; False for a lost attempt."""
@@ -99,11 +108,13 @@ class Outputs:
         return complete()
 
 
-def to_file(params: GenerationParams, pixels: torch.Tensor, size: Size, seed: int, recipe: Recipe | None) -> Encoded:
+def to_file(
+    params: GenerationParams, pixels: torch.Tensor, size: Size, seed: int, recipe: Recipe | None, xmp: bytes = b""
+) -> Encoded:
     """Pixels (height, width, 3) of 8 bits → the file of that size and the params' format; with its recipe, if given."""
     image = resize(Image.fromarray(pixels.numpy()), *size)
     texts = notes(recipe, size, params.checkpoint, canvas=params.canvas) if recipe else ()
-    return Encoded(encode(image, params.format, params.quality, *texts), *size, seed)
+    return Encoded(encode(image, params.format, params.quality, *(texts or ("", "")), xmp), *size, seed)
 
 
 class SafetyFilter:

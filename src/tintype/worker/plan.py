@@ -17,6 +17,7 @@ from tintype.diffusion.image_state import Family, ImageState
 from tintype.diffusion.memory.component import MemoryEstimate
 from tintype.errors import BadPicture
 from tintype.media.decoder import Decoded
+from tintype.media.provenance.source import Origin
 from tintype.media.scaling import fit, native_size, output_size, resize
 from tintype.running import RunningRequest
 from tintype.worker.models import LoadedModel, ModelPool
@@ -37,6 +38,8 @@ class Plan:
     size: Size
     #: Of all the images; `Recipe.of` gives each one's.
     recipe: Recipe
+    #: What their files say of their making, without the recipe.
+    origin: Origin
     #: What the caller should know of what was asked.
     warnings: Sequence[str]
 
@@ -77,7 +80,8 @@ def make_plan(loaded: LoadedModel, slug: str, params: GenerationParams, inputs: 
         source=_digest(inputs, "init"),
         mask=_digest(inputs, "mask"),
     )
-    return Plan(loaded, specs, tensors, estimate, size, recipe, unread_text(loaded.family, params))
+    origin = Origin.of(slug, params, inputs["init"].carrier if inputs else None)
+    return Plan(loaded, specs, tensors, estimate, size, recipe, origin, unread_text(loaded.family, params))
 
 
 def image_specs(

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from tintype.media.images import encode
+from tintype.media.provenance.marker import NO_MARKS, Marker
 from tintype.store.queue.progress import Preview, Previews
 from tintype.worker.outputs import SafetyFilter
 from tintype.worker.plan import Running
@@ -41,8 +42,9 @@ class _Shown:
 class PreviewRenderer:
     """Renders at most one preview per image and heartbeat, of followed requests only."""
 
-    def __init__(self, previews: Previews, safety: SafetyFilter) -> None:
+    def __init__(self, previews: Previews, safety: SafetyFilter, marker: Marker = NO_MARKS) -> None:
         self._previews = previews
+        self._marker = marker
         self._safety = safety
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="look")
         self._rendering: Future[None] | None = None
@@ -80,7 +82,7 @@ class PreviewRenderer:
             shown.steps[index] = step
             finished = step == FINISHED
             done = one.images[index].step if finished else step
-            jpeg = encode(image, "jpeg", QUALITY)
+            jpeg = encode(image, "jpeg", QUALITY, xmp=self._marker.xmp(one.plan.origin))
             previews.append(Preview(one.request.attempt, shown.count, index, done, jpeg, finished))
         if previews:
             self._previews.put(one.request.id, previews)

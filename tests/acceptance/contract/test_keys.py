@@ -136,9 +136,13 @@ def test_a_revoked_key(api: Api) -> None:
 
 
 def test_an_expired_key(api: Api) -> None:
-    http = api.caller(1, expires_in=0.5)
-    assert left(http) == 1
-    time.sleep(0.6)
+    for seconds in (0.5, 5, 50):  # a busy machine may take longer than that for the first call
+        http = api.caller(1, expires_in=seconds)
+        if http.get("/v1/get-user-credits").is_success:
+            break
+    else:
+        pytest.fail("it never worked")
+    until(lambda: http.get("/v1/get-user-credits").status_code == 401)
     refused(http.post(f"/v1/{TEXT}", json=quick()), 401, "expired on 20")
 
 

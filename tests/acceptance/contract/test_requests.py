@@ -25,6 +25,7 @@ from tests.acceptance.test_http_helpers import (
     slow,
     submit,
 )
+from tests.clients import under_way
 from tintype.store.db.tables import requests
 
 
@@ -212,9 +213,10 @@ def test_another_accounts_request_is_not_there(api: Api, done: str, method: str)
 
 
 def test_a_v1_client_that_goes_away_cancels_its_request(api: Api) -> None:
-    http = api.caller(1)
-    with pytest.raises(httpx2.ReadTimeout):
-        http.post(f"/v1/{OLD}", json=slow(), timeout=0.5)
+    key = api.new_key(1)
+    http = api.http(key)
+    with under_way(api.address, key, f"/v1/{OLD}", slow()):
+        until(lambda: http.get("/inference-request/request-history").json()["data"])
     [row] = http.get("/inference-request/request-history").json()["data"]
     assert result(http, row["request_id"]).json()["error"] == "cancelled"
     assert left(http) == 1

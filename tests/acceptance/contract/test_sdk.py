@@ -105,7 +105,9 @@ def test_files(client: SegmindClient, tmp_path: Path) -> None:
     for name in ("a.png", "b.jpg"):
         Image.new("RGB", (8, 8), "red").save(tmp_path / name)
     urls = client.files.upload([tmp_path / "a.png", tmp_path / "b.jpg"])["file_urls"]
-    assert [httpx.get(url).content for url in urls] == [(tmp_path / name).read_bytes() for name in ("a.png", "b.jpg")]
+    assert [httpx.get(url, timeout=60).content for url in urls] == [
+        (tmp_path / name).read_bytes() for name in ("a.png", "b.jpg")
+    ]
 
 
 def test_webhooks(api: Api, key: str, client: SegmindClient) -> None:

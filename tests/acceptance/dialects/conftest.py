@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import servers
-from tests.acceptance.harness import Server
+from tests.acceptance.harness import LONG_LEASE, Server
 
 #: Version that programs in the wild name instead of a model.
 VERSION = "ac732df83cea7fff18b8472768c88ad041fa750ff7682a21affe81863cbe77e4"
@@ -31,4 +31,4 @@ def dialects(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterato
     file.write_text(ALIASES)
     telling = {"webhook_allow": "127.0.0.1", "webhook_poll": 0.1, "webhook_backoff": 0.1}
     with servers(tmp_path_factory, weights) as make:
-        yield make(weights="{}", models_file=file, **telling).start()
+        yield make(weights="{}", models_file=file, lease=LONG_LEASE, **telling).start()

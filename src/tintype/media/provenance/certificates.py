@@ -42,6 +42,8 @@ SLACK = timedelta(days=1)
 LONG, SHORT = 5 * YEAR, timedelta(days=30)
 #: Of a name in a certificate (X.520).
 MAX_NAME = 64
+#: Makes a pair for a server with this tag.
+Issue = Callable[[bytes], Credential]
 #: What files begin with, in the words that refuse them.
 PEM = "a PEM file (-----BEGIN …)"
 
@@ -153,7 +155,7 @@ def issue(organisation: str, tag: bytes, now: datetime) -> Credential:
     return Credential(to_pem(root), to_pem(leaf), _private(key))
 
 
-def issuer(public_url: str) -> Callable[[bytes], Credential]:
+def issuer(public_url: str) -> Issue:
     """What makes a pair for a server with this address, now."""
     return lambda tag: issue(organisation(public_url), tag, datetime.now(UTC))
 
