@@ -208,6 +208,8 @@ class Recipe:
     source: str
     #: SHA-256 of the decoded mask; empty without one, and then not written: earlier versions refuse unknown fields.
     mask: str = ""
+    #: The number of the watermark in its pixels, in hex; the same holds of one without.
+    mark: str = ""
     version: str = __version__
 
     @property
@@ -217,14 +219,15 @@ class Recipe:
         return {role: digest for role, digest in every.items() if digest}
 
     def of(self, seed: int) -> Recipe:
-        """The recipe of the request's image with this seed."""
-        return replace(self, params=replace(self.params, seed=seed))
+        """The recipe of the request's image with this seed, without a watermark."""
+        return replace(self, params=replace(self.params, seed=seed), mark="")
 
     def to_json(self) -> dict[str, Any]:
         """As it is written into files and answers."""
         said = _values(self)
-        if not self.mask:
-            del said["mask"]
+        for name in ("mask", "mark"):
+            if not said[name]:
+                del said[name]
         return {"model": said.pop("model"), "order": said.pop("params").to_json(), **said}
 
     @classmethod
@@ -260,6 +263,16 @@ class Output:
     @classmethod
     def from_json(cls, said: Json) -> Output:
         return cls(**{"width": 0, "height": 0, **_known(cls, said)})
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedFile:
+    """What of a file that was made goes into the log of images."""
+
+    #: SHA-256 of its bytes.
+    digest: bytes
+    #: Six bytes, of its watermark; None without one.
+    number: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

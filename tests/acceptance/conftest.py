@@ -59,8 +59,8 @@ def builtin(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
-    """A server without workers: the tests play the worker."""
-    with serving(tmp_path_factory.mktemp("site"), **PATIENT) as site:
+    """A server without workers: the tests play the worker, and have as long for a request as a browser takes."""
+    with serving(tmp_path_factory.mktemp("site"), lease=LONG_LEASE, **PATIENT) as site:
         yield site
 
 

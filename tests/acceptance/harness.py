@@ -154,7 +154,7 @@ class Server:
     def _end(self) -> int:
         assert self.process
         self._closing.close()
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=150)
         return self.process.returncode
 
 

@@ -161,7 +161,7 @@ def test_all_that_the_models_file_names_is_pulled_and_a_worker_waits_for_it(
         assert waiting.stderr
         said = waiting.stderr.readline()
         assert here("models", "pull", "--all").stdout.count("tintype serve uses it") == 2
-        assert waiting.wait(60) == 0
+        assert waiting.wait(150) == 0
     assert said.startswith(
         f"waiting for weights: {SD15}: its weights are not here yet; run tintype models pull {SD15}; "
     )
@@ -184,13 +184,13 @@ def test_a_pull_that_is_killed_goes_on_where_it_was(hub: ToyHub, data: Path) -> 
     def hold(path: str, sent: int) -> bool:
         if path == BIG and sent > size // 2:
             reached.set()
-            return go_on.wait(60) and False
+            return go_on.wait(150) and False
         return True
 
     hub.before = hold
     command = [sys.executable, "-m", "tintype", "models", "pull", SD3]
     with subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.DEVNULL) as process:
-        assert reached.wait(60)
+        assert reached.wait(150)
         part = place(data) / f"{BIG}.part"
         until(lambda: part.is_file() and part.stat().st_size > size // 4)
         process.kill()
@@ -438,12 +438,12 @@ def test_one_pull_at_a_time(hub: ToyHub, data: Path) -> None:
 
     def hold(path: str, sent: int) -> bool:
         reached.set()
-        return go_on.wait(60)
+        return go_on.wait(150)
 
     hub.before = hold
     first = threading.Thread(target=here, args=("models", "pull", SD3))
     first.start()
-    assert reached.wait(60)
+    assert reached.wait(150)
     said = refused("pull", SD3)
     go_on.set()
     first.join()

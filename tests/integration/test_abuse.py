@@ -134,7 +134,7 @@ def test_an_attack_ends_by_the_clock_and_what_it_was_told_is_counted() -> None:
         seen: list[object] = []
         async with listening(answer) as address:
             assert await call(address, "GET", "/") == (418, b"no coffee", pytest.approx(0, abs=60))
-            return await act(Twice(), Attacker(Target(address, "SG_key", 2.0)))
+            return await act(Twice(), Attacker(Target(address, "SG_key", 4.0)))
 
     deed = asyncio.run(attacked())
     assert (deed.told, deed.words) == ({"418": 1, "gave up": 1}, {"418": "no coffee"})

@@ -36,6 +36,8 @@ from tintype.store.db.tables import servers
 from tintype.store.ops.processes import SERVER_ALIVE, Servers, Workers
 
 TOGETHER = 4
+#: For a storage that is away: one that is there may need longer.
+HASTY = {"storage_patience": 0.2}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def known(db: Database) -> dict[str, str]:
 
 def in_bucket(storage: ObjectStorage, prefix: str, **changes: object) -> Settings:
     own = {"storage_url": f"s3://pictures/{prefix}"} if prefix else {}
-    return Settings.of(**{**storage.settings, **own, "storage_patience": 0.2, **changes})
+    return Settings.of(**{**storage.settings, **own, **changes})
 
 
 def refused(db: Database, settings: Settings) -> str:
@@ -168,7 +170,7 @@ def test_a_bucket_where_a_folder_is_known(db: Database, url: str, bucket_of: Obj
 def test_a_bucket_that_was_made_anew_is_not_what_it_was(db: Database, bucket_of: ObjectStorage) -> None:
     own = in_bucket(bucket_of, "lost")
     check_same_storage(db, own)
-    obstore.delete(bucket(own.storage, "", 1), "tintype.json")
+    obstore.delete(bucket(own.storage, "", 60), "tintype.json")
     said = refused(db, own)
     assert said.startswith("s3://pictures/lost at ")
     assert "recreated" in said
@@ -185,10 +187,10 @@ def test_a_damaged_marker_is_no_other_storage(db: Database, url: str, tmp_path: 
 
 def test_a_storage_that_is_away_is_believed_by_its_name(db: Database) -> None:
     with object_storage() as storage:
-        own = in_bucket(storage, "away")
-        check_same_storage(db, own)
-    check_same_storage(db, own)
-    assert refused(db, in_bucket(storage, "other")).endswith("it is away, so only the names can be compared")
+        check_same_storage(db, in_bucket(storage, "away"))
+    check_same_storage(db, in_bucket(storage, "away", **HASTY))
+    other = in_bucket(storage, "other", **HASTY)
+    assert refused(db, other).endswith("it is away, so only the names can be compared")
 
 
 def test_one_that_is_away_at_the_first_start_is_remembered_by_its_name(
@@ -196,12 +198,12 @@ def test_one_that_is_away_at_the_first_start_is_remembered_by_its_name(
 ) -> None:
     """Else the next to come, a worker without the bucket say, would have the database believe in its own storage."""
     prefix = f"late-{url.rpartition('/')[2].partition('?')[0]}"
-    own = in_bucket(bucket_of, prefix)
+    own, hasty = in_bucket(bucket_of, prefix), in_bucket(bucket_of, prefix, **HASTY)
     bucket_of.stop()
     try:
-        check_same_storage(db, own)
-        check_same_storage(db, own)
-        assert refused(db, in_bucket(bucket_of, "other")).endswith("only the names can be compared")
+        check_same_storage(db, hasty)
+        check_same_storage(db, hasty)
+        assert refused(db, in_bucket(bucket_of, "other", **HASTY)).endswith("only the names can be compared")
     finally:
         bucket_of.start()
     assert "set TINTYPE_STORAGE_URL" in refused(db, Settings.of(database_url=url, data=tmp_path))

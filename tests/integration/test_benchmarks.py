@@ -97,7 +97,7 @@ def test_parts_are_caught_and_those_that_are_done_are_not_done_again(tmp_path: P
     parts = [Part("good", good, 0), Part("failing", failing, 0), Part("dying", dying, 0), Part("long", good, 600)]
     file, lines = tmp_path / "gpu.json", list[str]()
     run_parts(parts, Record(file, {"gpu": "one"}), 60, lines.append)
-    run_parts([Part("hanging", hanging, 0)], Record(file, {"gpu": "one"}), 1, lines.append)
+    run_parts([Part("hanging", hanging, 0)], Record(file, {"gpu": "one"}), 3, lines.append)
     known = json.loads(file.read_text())["parts"]
     assert {name: part["state"] for name, part in known.items()} == {
         "good": "done",

@@ -156,7 +156,7 @@ def test_bodies_under_way_are_counted_per_account_and_together(site: Website, ht
     held = site.own.runtime.bodies._held
     with raw(site) as first, raw(site) as second, site.http(other(site)) as elsewhere:
         first.send(head(site.secret, f"Content-Length: {MOST}") + b"{")
-        until(lambda: held.total() == MOST, 20)
+        until(lambda: held.total() == MOST)
         large = json.dumps(quick(image="A" * (PER_ACCOUNT - MOST))).encode()
         refusal = http.post(f"/v2/{TEXT}", content=large, headers={"content-type": "application/json"})
         refused(refusal, 429, "at the same time: this account's have ")
@@ -164,9 +164,9 @@ def test_bodies_under_way_are_counted_per_account_and_together(site: Website, ht
         assert http.post(f"/v2/{TEXT}", json=quick()).status_code == 200, "small ones pass"
         second.send(head(other(site), "Transfer-Encoding: chunked") + b"%x\r\n" % (TOGETHER - MOST - 1))
         second.send(b" " * (TOGETHER - MOST - 1) + b"\r\n")
-        until(lambda: held.total() == TOGETHER - 1, 20)
+        until(lambda: held.total() == TOGETHER - 1)
         refused(elsewhere.post(f"/v2/{TEXT}", json=quick()), 429, "at the same time: this server has memory for ")
-    until(lambda: not held, 20)
+    until(lambda: not held)
     assert http.post(f"/v2/{TEXT}", json=quick()).status_code == 200
 
 

@@ -16,7 +16,9 @@ from tests.acceptance.test_http_helpers import refused
 from tests.databases import moved_clock
 from tests.image_files import saved
 from tests.integration.website import Website, serving
+from tests.stores import a_result
 
+from tintype.core import LoggedFile
 from tintype.errors import BadRequest
 from tintype.store.accounts.uploads import MIN_COUNTED, Upload
 from tintype.store.db import facts
@@ -116,6 +118,22 @@ def test_history_outlives_the_record_and_files_have_a_life_of_their_own(web: Web
     assert web.own.store.queue.history.expire() == 1
     refused(http.get(f"{HISTORY}/{bad}"), 404, f"Request {bad} not found")
     assert ids(http) == [done]
+
+
+def test_what_the_log_of_images_knows_goes_with_history_and_then_altogether(web: Website) -> None:
+    """As the cleanup has it, which runs again and again."""
+    file, log = LoggedFile(b"d" * 32, b"number"), web.own.store.image_log
+    web.submit(OLD)
+    request = web.claim()
+    assert web.store.leases.complete(request.id, request.attempt, a_result(), 4, [file])
+    web.clean_up()
+    [entry] = log.of_number(b"number")
+    assert entry.request_id == request.id
+    outlive(web)
+    for days, ids in ((91, [None]), (366, [])):
+        with moved_clock(web.own.store.db, days * DAY):
+            web.clean_up()
+        assert [one.request_id for one in log.of_number(b"number")] == ids
 
 
 def test_pages_over_records_and_history_together(web: Website, http: httpx2.Client) -> None:

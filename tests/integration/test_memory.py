@@ -251,7 +251,7 @@ def test_what_a_heartbeat_reports_waits_for_no_load() -> None:
     with ThreadPoolExecutor(1) as heart:
 
         def build() -> str:
-            return str(heart.submit(lambda: store.used).result(timeout=5))
+            return str(heart.submit(lambda: store.used).result(timeout=60))
 
         use(add(store, "idle", 10))
         slow = store.component("slow", "slow", 10, build)

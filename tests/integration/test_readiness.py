@@ -21,6 +21,7 @@ from tintype.errors import StoreUnavailable
 PARTS = ("worker", "database", "storage", "stopping", "paused")
 ALL_WELL = (True, True, True, False, False)
 NO_STORAGE = (True, True, False, False, False)
+NO_DATABASE = (None, False, True, False, False)
 #: Who asks at the same time.
 CROWD = 40
 
@@ -44,25 +45,24 @@ def parts(answer: httpx2.Response) -> tuple[bool | None, ...]:
     return tuple(answer.json()[part] for part in PARTS)
 
 
-def missing(http: httpx2.Client, words: str, path: str = "/ready") -> tuple[bool | None, ...]:
-    """What is said once these words are."""
+def missing(http: httpx2.Client, words: str, wanted: tuple[bool | None, ...], path: str = "/ready") -> None:
+    """Wait until these words are said, and just that of it; on a busy machine, more is missing for a moment."""
     answers: list[httpx2.Response] = []
 
     def said() -> bool:
         answers.append(http.get(path))
-        return words in answers[-1].json().get("error", "")
+        return words in answers[-1].json().get("error", "") and parts(answers[-1]) == wanted
 
     until(said)
     answer = answers[-1]
     assert (answer.status_code, answer.headers["x-should-retry"]) == (503, "true")
     assert int(answer.headers["retry-after"]) > 0
-    return parts(answer)
 
 
 def test_the_three_questions(site: Website, http: httpx2.Client) -> None:
     assert parts(http.get("/ready")) == parts(http.get("/ready?web")) == ALL_WELL
     site.own.store.ops.workers.leave("w1")
-    assert missing(http, "no worker takes requests") == (False, *ALL_WELL[1:])
+    missing(http, "no worker takes requests", (False, *ALL_WELL[1:]))
     assert parts(http.get("/ready?web")) == (False, *ALL_WELL[1:])
     assert http.get("/health").json() == {"status": "ok"}
 
@@ -89,13 +89,17 @@ def test_a_crowd_costs_one_look_and_one_that_hangs_is_waited_for_by_nobody(
         looks.append(None)
         go_on.wait()
 
-    monkeypatch.setattr(site.own.runtime.readiness._storage, "probe", hanging)
+    readiness = site.own.runtime.readiness
+    monkeypatch.setattr(readiness._storage, "probe", hanging)
+    # Of the database it stays known what it is, however long the machine takes for the crowd.
+    monkeypatch.setattr(readiness._database, "_ttl", lambda _: 600.0)
     with ThreadPoolExecutor(CROWD) as threads:
         try:
-            until(lambda: http.get("/ready").json()["storage"] is False)
+            until(lambda: parts(http.get("/ready")) == NO_STORAGE)
             answers = list(threads.map(lambda _: httpx2.get(f"{site.address}/ready?web", timeout=60), range(CROWD)))
         finally:
             go_on.set()
+            readiness._database._expires = 0.0
     assert {parts(answer) for answer in answers} == {NO_STORAGE}
     assert len(looks) == 1
     until(lambda: http.get("/ready?web").is_success)
@@ -110,8 +114,8 @@ def test_a_database_without_room_is_told_from_a_storage_without(tmp_path: Path) 
             with disk.full(site.own.store.db):
                 with pytest.raises(StoreUnavailable):
                     site.own.runtime.readiness.keep_samples(force=True)
-                assert missing(http, "its database is away, or takes no writes") == (None, False, True, False, False)
-                assert missing(http, "its database", "/ready?web") == (None, False, True, False, False)
+                missing(http, "its database is away, or takes no writes", NO_DATABASE)
+                missing(http, "its database", NO_DATABASE, "/ready?web")
             until(lambda: http.get("/ready").is_success)
 
 
@@ -126,7 +130,7 @@ def test_a_change_that_was_refused_tells_at_once(tmp_path: Path) -> None:
             with disk.full(site.own.store.db):
                 with pytest.raises(StoreUnavailable):
                     site.own.store.accounts.create("x" * 100_000, 1)
-                assert missing(http, "its database is away, or takes no writes", "/ready?web")[1] is False
+                missing(http, "its database is away, or takes no writes", NO_DATABASE, "/ready?web")
             until(lambda: http.get("/ready?web").is_success)
 
 
@@ -138,7 +142,7 @@ def test_a_storage_without_room(tmp_path: Path) -> None:
     ):
         site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
         disk.fill()
-        assert missing(http, "its storage of pictures is away, or takes no writes") == NO_STORAGE
+        missing(http, "its storage of pictures is away, or takes no writes", NO_STORAGE)
         disk.free()
         until(lambda: http.get("/ready?web").is_success)
         assert list((disk.folder / "data/outputs").iterdir()) == []
@@ -153,7 +157,8 @@ def test_a_bucket_that_is_away_or_gone(tmp_path: Path) -> None:
                 until(lambda: http.get("/ready").is_success == there)  # noqa: B023
                 if there:
                     storage.stop()
-                    assert missing(http, "its storage") == NO_STORAGE
+                    missing(http, "its storage", NO_STORAGE)
                     storage.start()
                     until(lambda: http.get("/ready?web").is_success)
-                assert there or missing(http, "its storage") == NO_STORAGE
+                else:
+                    missing(http, "its storage", NO_STORAGE)

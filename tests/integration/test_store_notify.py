@@ -44,7 +44,7 @@ class Heard:
     def _hear(self, channel: Channel) -> object:
         return lambda payload: self._said.put((channel, payload))
 
-    def once(self, seconds: float = 20.0) -> tuple[Channel, str]:
+    def once(self, seconds: float = 60.0) -> tuple[Channel, str]:
         return self._said.get(timeout=seconds)
 
     def first(self) -> set[tuple[Channel, str]]:

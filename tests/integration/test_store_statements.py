@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import ceil
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.databases import AROUND, asked_of, statements
 from tests.stores import a_result, new_request, store_on
 from tests.tenants import Tenant
 
-from tintype.core import Callback
+from tintype.core import Callback, LoggedFile
 from tintype.errors import NotFound, OutOfCredits, RequestUnknown, TooManyRequests
 from tintype.store.billing.ledger import COST
 from tintype.store.db.database import READ_CLOCK, Database
@@ -45,9 +45,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return seconds
 
 
-def complete(tenant: Tenant, request: Request, **said: Any) -> bool:
+def complete(tenant: Tenant, request: Request, files: Sequence[LoggedFile] = (), **said: Any) -> bool:
     result = a_result(pictures=[IMAGE], inference_time=2.0, **said)
-    return tenant.store.leases.complete(request.id, request.attempt, result)
+    return tenant.store.leases.complete(request.id, request.attempt, result, files=files)
 
 
 # How many
@@ -58,6 +58,13 @@ def test_an_end_is_four_statements(tenant: Tenant) -> None:
     tenant.submit()
     claimed = tenant.claim()
     assert len(asked_of(tenant.db, lambda: complete(tenant, claimed))) == 4
+
+
+def test_the_log_of_images_takes_one_more_for_each(tenant: Tenant) -> None:
+    tenant.submit()
+    claimed = tenant.claim()
+    files = [LoggedFile(b"a" * 32), LoggedFile(b"b" * 32)]
+    assert len(asked_of(tenant.db, lambda: complete(tenant, claimed, files))) == 4 + 2
 
 
 def test_of_a_free_request_it_is_two(tenant: Tenant) -> None:

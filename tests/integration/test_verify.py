@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import threading
@@ -10,10 +11,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import numpy as np
 import psutil
 import pytest
 from click.testing import CliRunner, Result
@@ -22,14 +25,17 @@ from tests.acceptance.harness import until
 from tests.image_files import saved
 from tests.integration.test_bodies import raw
 from tests.integration.website import Website, serving
+from tests.stores import a_result
 
 from tintype.cli import tintype
 from tintype.cli.options import load_settings
+from tintype.core import LoggedFile
 from tintype.errors import ConfigurationInvalid
 from tintype.media.provenance.certificates import issue, issuer
 from tintype.media.provenance.detector import Detector
 from tintype.media.provenance.findings import NOTHING
 from tintype.media.provenance.manifests import ManifestSigner
+from tintype.media.provenance.mark import put
 from tintype.media.provenance.source import Origin
 from tintype.media.provenance.verify import Anchors, read, trusted
 from tintype.web import verifier
@@ -84,8 +90,8 @@ def test_anybody_learns_who_made_an_image(site: Website, anybody: httpx2.Client)
             "source_type": "trainedAlgorithmicMedia",
             "actions": ["c2pa.created"],
         },
-        "watermark": None,
-        "log": None,
+        "watermark": {"status": "none", "number": None, "server": None},
+        "log": {"exact": None, "number": []},
     }
     for sent in (b64encode(image).decode(), f"data:image/png;base64,{b64encode(image).decode()}"):
         # A key is not looked at: it may be wrong.
@@ -103,6 +109,46 @@ def test_what_this_server_did_not_sign_is_told_apart(site: Website, anybody: htt
     assert (signature["status"], signature["signer"], signature["trusted"]) == ("other", "pictures.example", True)
     nothing = verified(anybody, saved(Image.new("RGB", (8, 8)), "BMP"))
     assert (nothing["found"], nothing["verdict"], nothing["signature"]["status"]) == (False, NOTHING, "none")
+
+
+def test_a_watermark_is_read_and_looked_up(site: Website, anybody: httpx2.Client, tmp_path: Path) -> None:
+    tag = site.own.store.signers.identity().tag
+    pixels = np.asarray(Image.effect_noise((320, 320), 40).convert("RGB"))
+    ours, others = tag + b"1234", bytes(~one & 255 for one in tag) + b"1234"
+    marked = {number: saved(Image.fromarray(put(pixels, number)), "JPEG", quality=75) for number in (ours, others)}
+    found = verified(anybody, marked[ours])
+    assert found["watermark"] == {"status": "here", "number": ours.hex(), "server": tag.hex()}
+    assert (found["found"], found["signature"]["status"], found["log"]) == (True, "none", {"exact": None, "number": []})
+    assert "marks can be forged, and nothing confirms this one" in found["verdict"]
+
+    site.submit()
+    request = site.claim()
+    file = LoggedFile(hashlib.sha256(marked[ours]).digest(), ours)
+    site.own.store.leases.complete(request.id, request.attempt, a_result(), 4, [file])
+    found = verified(anybody, marked[ours])
+    entry = found["log"]["exact"]
+    assert entry["model"] == request.slug
+    assert found["log"]["number"] == [entry]
+    hour = datetime.fromisoformat(entry["made_at"])
+    assert (hour.minute, hour.second) == (0, 0)
+    assert request.id not in str(found), "nor whose it is"
+    (tmp_path / "image").write_bytes(marked[ours])
+    said = run(tmp_path / "image", "--json", "--data", site.own.runtime.settings.data)
+    assert (said.exit_code, json.loads(said.stdout)) == (0, found)
+    again = verified(anybody, saved(Image.open(BytesIO(marked[ours])), "WEBP", quality=80))["log"]
+    assert again == {"exact": None, "number": [entry]}, "another file with the same mark"
+
+    found = verified(anybody, marked[others])
+    assert (found["watermark"]["status"], found["watermark"]["server"]) == ("other", others[:2].hex())
+    assert found["log"] == {"exact": None, "number": []}
+
+
+def test_of_damaged_pixels_the_signature_is_read(site: Website, anybody: httpx2.Client) -> None:
+    """It doesn't fit any more, which is what is to be said; the pixels can't be looked at."""
+    image = signed(site)
+    found = verified(anybody, image[: image.rindex(b"IEND") - 50])
+    assert found["signature"]["status"] in ("tampered", "unreadable")
+    assert found["watermark"] is None
 
 
 def test_the_roots_are_what_others_verify_with(site: Website, anybody: httpx2.Client) -> None:

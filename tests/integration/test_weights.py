@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,14 +24,16 @@ from tintype.catalog.models import SDXL_TXT2IMG as XL
 from tintype.catalog.recipe import notes, read_recipe
 from tintype.catalog.spec import Catalogue
 from tintype.checkpoints.weights import Lora, WeightsMetadata, WeightsSpec
-from tintype.core import GenerationParams, InputImage
+from tintype.core import GenerationParams, InputImage, Recipe
 from tintype.diffusion.check import check
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.errors import BadPicture, InvalidParameter, WeightsUnusable
+from tintype.media.provenance.marker import NO_MARKS
+from tintype.media.provenance.source import Origin
 from tintype.media.scaling import output_size
 from tintype.worker.models import ModelPool
-from tintype.worker.outputs import to_file
+from tintype.worker.outputs import finish
 from tintype.worker.plan import image_specs, make_plan
 
 LORA = "pytorch_lora_weights.safetensors"
@@ -158,7 +161,9 @@ def test_text_is_drawn_natively_and_delivered_at_the_size_asked_for() -> None:
     [plain], _ = image_specs(order, {}, size, None)
     assert (plain.width, plain.height) == (1536, 640)
     drawn = torch.zeros(job.height, job.width, 3, dtype=torch.uint8)
-    made = to_file(order, drawn, size, 1, None)
+    plan: Any = SimpleNamespace(size=size, origin=Origin("trainedAlgorithmicMedia", "m"))
+    recipe = Recipe(model="m", params=order, weights="", dtype="float32", t5_tokens=77, source="")
+    made, _ = finish(NO_MARKS, order, plan, drawn, recipe, with_recipe=True)
     assert (made.width, made.height) == (1536, 640)
 
 

@@ -175,7 +175,22 @@ def test_a_recipe_that_could_not_be_ours(change: dict[str, object]) -> None:
         read_recipe(json.dumps({**said, "order": {**said["order"], **change}, "source": "ab" * ("image" in change)}))
 
 
-@pytest.mark.parametrize("change", [{"mask": "ab"}, {"weights": 5}, {"version": {}}])
+def test_a_watermark_is_named_where_there_is_one() -> None:
+    """Files without one are read by earlier versions, too, which refuse what they don't know."""
+    assert "mark" not in RECIPE.to_json()
+    marked = replace(RECIPE, mark="12347b0c55d1")
+    assert read_recipe(notes(marked, PLAIN.size)[0]) == marked
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mask": "ab"},
+        {"weights": 5},
+        {"version": {}},
+        *({"mark": mark} for mark in ("1234", "12347B0C55D1", "12347b0c55d1\n", "../../../../", 5, None)),
+    ],
+)
 def test_what_a_recipe_says_besides(change: dict[str, object]) -> None:
     """A mask without an image that it lies on, above all."""
     for text in (json.dumps({**RECIPE.to_json(), **change}), "[" * 100_000):

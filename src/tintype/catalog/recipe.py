@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tintype.catalog.formats import FORMATS
 from tintype.catalog.infotext import infotext
@@ -14,11 +15,18 @@ from tintype.errors import BadPicture
 
 #: Beyond what any model of the catalogue takes: pixels of a side, steps, guidance.
 MAX_PIXELS, MAX_STEPS, MAX_GUIDANCE = 4096, 1000, 1000
+#: What a recipe says of a watermark: six bytes, or none.
+MARK = re.compile("(?:[0-9a-f]{12})?")
 
 
 def notes(recipe: Recipe, size: Size, checkpoint: str = "", *, canvas: bool = False) -> tuple[str, str]:
     """What an image's file says of its making: the recipe as JSON in one line, and in A1111's words (`infotext`)."""
-    return json.dumps(recipe.to_json(), ensure_ascii=False), infotext(recipe, size, checkpoint, canvas=canvas)
+    return as_text(recipe), infotext(recipe, size, checkpoint, canvas=canvas)
+
+
+def as_text(recipe: Recipe) -> str:
+    """The recipe as JSON in one line."""
+    return json.dumps(recipe.to_json(), ensure_ascii=False)
 
 
 def read_recipe(text: str) -> Recipe:
@@ -66,6 +74,7 @@ def _check(found: Recipe) -> None:
         # A sample is read where a digest says that there is an image; a mask lies on one.
         params.inputs == sample_inputs(params) and len({one.role for one in params.inputs}) == len(params.inputs),
         {one.role for one in params.inputs} <= found.digests.keys() and (found.source != "" or not found.mask),
+        MARK.fullmatch(found.mark),
     )
     if not all(could_be):
         raise ValueError

@@ -79,7 +79,8 @@ def replay(
         inputs = _inputs(recipe, {"init": image, "mask": mask}, settings)
         try:
             rows = settings.worker.max_rows
-            [made] = generate(loaded, recipe.model, recipe.params, inputs, rows, progress, marker)
+            # With the watermark that it has, or without one, whatever this server would do.
+            [made] = generate(loaded, recipe.model, recipe.params, inputs, rows, progress, marker, recipe.mark)
         except KeyError as missing:
             raise BadPicture(f"it was made with {missing}, which is not installed here") from missing
     if output:

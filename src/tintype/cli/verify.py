@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -20,7 +20,7 @@ from tintype.settings import Settings
 
 #: Exit codes: something was found, nothing was, and what is there can't be read.
 FOUND, NOTHING, UNREADABLE = 0, 1, 2
-NO_DATABASE = "note: there is no database here, so which signatures are this server's isn't known (--data, --roots)"
+NO_DATABASE = "note: there is no database here, so which marks are this server's isn't known (--data, --roots)"
 
 
 @click.command()
@@ -44,9 +44,9 @@ def verify(file: Path, roots: Path | None, as_json: bool, data: Path | None) -> 
       tintype verify fox.png --roots roots.pem --json
     """
     settings = load_settings(data=data)
-    anchors = _anchors(settings, roots)
+    others = _others(settings, roots)
     try:
-        found = read(file.read_bytes(), anchors)
+        found = _findings(file.read_bytes(), settings, others)
     except BadPicture as error:
         click.echo(f"tintype: {file}: {error.message}", err=True)
         sys.exit(UNREADABLE)
@@ -59,21 +59,24 @@ def _answer(found: Findings) -> dict[str, object]:
     return {"found": found.found, "verdict": found.words, **asdict(found)}
 
 
-def _anchors(settings: Settings, roots: Path | None) -> Anchors:
-    """This server's, those whom its operator trusts, and those of the option; raises ConfigurationInvalid."""
-    anchors = _own(settings)
+def _others(settings: Settings, roots: Path | None) -> str:
+    """Certificates of those whom the operator trusts, and of the option; raises ConfigurationInvalid."""
+    others = trusted(settings.provenance)
     if roots is None:
-        return anchors
+        return others
     try:
-        return replace(anchors, others=anchors.others + read_trusted(roots))
+        return others + read_trusted(roots)
     except ConfigurationInvalid as error:
         raise ConfigurationInvalid(f"--roots {roots}: {error.message}") from error
 
 
-def _own(settings: Settings) -> Anchors:
-    others = trusted(settings.provenance)
+def _findings(data: bytes, settings: Settings, others: str) -> Findings:
+    """With what the database knows, if there is one."""
     if is_missing(make_url(settings.sqlalchemy_url)):
         click.echo(NO_DATABASE, err=True)
-        return Anchors(others=others)
+        return read(data, Anchors(others=others))
+    from tintype.web.verifier import logged  # noqa: PLC0415 - brings FastAPI
+
     with open_store(settings) as store:
-        return Anchors.of(store.signers.list(), others)
+        found = read(data, Anchors.of(store.signers.list(), others), store.signers.tag())
+        return logged(store.image_log, data, found)

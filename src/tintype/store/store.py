@@ -20,6 +20,7 @@ from tintype.store.ops.preload import Preloads
 from tintype.store.ops.processes import Servers, Workers
 from tintype.store.ops.signers import Signers
 from tintype.store.queue.history import History
+from tintype.store.queue.image_log import ImageLog
 from tintype.store.queue.images import Images
 from tintype.store.queue.lifecycle import Rules
 from tintype.store.queue.queue import Leases, Queue
@@ -53,6 +54,7 @@ class Store:
         self.leases = Leases(db, rules)
         self.images = Images(db, settings.retention)
         self.signers = Signers(db)
+        self.image_log = ImageLog(db, settings.provenance.log_ttl)
         self.ops = Ops(db)
 
     @classmethod
@@ -112,6 +114,7 @@ def rules(settings: Settings, discard: Callable[[str], None] = lambda _name: Non
         warm_wait=settings.queue.warm_wait,
         ceilings=Ceilings(**of_account, queue=settings.limits.queue, share=settings.limits.queue_share),
         input_quota=settings.limits.input_quota,
+        logs_images=settings.provenance.log_ttl > 0,
         discard=discard,
     )
 

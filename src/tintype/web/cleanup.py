@@ -41,6 +41,7 @@ class Cleanup:
         store.ops.preloads.expire()
         store.queue.history.expire()
         store.images.expire()
+        store.image_log.expire()
         store.uploads.expire()
         store.delegation.expire()
         store.audit.expire()

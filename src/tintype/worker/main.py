@@ -26,7 +26,7 @@ from tintype.worker.heartbeat import Heartbeat
 from tintype.worker.inputs import Images, Inputs
 from tintype.worker.loop import Worker, WorkerConfig
 from tintype.worker.models import LoadedModel, ModelPool
-from tintype.worker.outputs import Outputs, SafetyFilter, to_file
+from tintype.worker.outputs import Outputs, SafetyFilter, finish
 from tintype.worker.plan import make_plan
 from tintype.worker.previews import PreviewRenderer
 
@@ -104,10 +104,12 @@ def generate(
     max_rows: int,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     marker: Marker = NO_MARKS,
+    mark: str | None = None,
 ) -> list[Encoded]:
     """The files of one request, made in this process; what `tintype generate` and `tintype replay` do.
 
-    progress: is told model evaluations done and in all. Raises what the model raises, and MarkUnavailable.
+    progress: is told model evaluations done and in all. mark: of the watermark, the number in hex, or an empty text for
+    none; the marker's own where it is None. Raises what the model raises, MarkUnavailable and StoreUnavailable.
     """
     engine, plan = Engine(max_rows), make_plan(loaded, slug, params, inputs)
     with torch.inference_mode():
@@ -118,12 +120,10 @@ def generate(
             engine.step()
             progress(sum(one.step for one in images), sum(one.steps for one in images))
         pixels = [one.family.autoencoder.decode(_latents(one), exact=one.exact) for one in images]
-    xmp = marker.xmp(plan.origin)
-    files = [
-        to_file(params, drawn, plan.size, seed, plan.recipe.of(seed), xmp)
-        for drawn, seed in zip(pixels, params.seeds, strict=True)
-    ]
-    return [replace(file, data=marker.sign(file.data, plan.origin).data) for file in files]
+    recipes = [plan.recipe.of(seed) for seed in params.seeds]
+    recipes = [marker.numbered(one) if mark is None else replace(one, mark=mark) for one in recipes]
+    finished = zip(pixels, recipes, strict=True)
+    return [finish(marker, params, plan, drawn, recipe, with_recipe=True)[0] for drawn, recipe in finished]
 
 
 def _latents(image: ImageState) -> torch.Tensor:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import structlog
 import torch
 from PIL import Image
 
 from tintype.catalog.builtin import BUILTIN
 from tintype.catalog.recipe import notes
-from tintype.core import GenerationParams, Output, Recipe, Result, Size
+from tintype.core import GenerationParams, LoggedFile, Output, Recipe, Result
 from tintype.diffusion.safety import Checker, DiffusersChecker, OpenNsfw
 from tintype.errors import ContentRefused, SafetyUnavailable, StoreUnavailable
 from tintype.media.images import Encoded, encode
@@ -26,7 +28,7 @@ from tintype.settings import Settings
 from tintype.settings.groups import Safety
 from tintype.store.queue.queue import Leases
 from tintype.telemetry.metrics import Stage
-from tintype.worker.plan import Running
+from tintype.worker.plan import Plan, Running
 from tintype.worker.timings import Timings
 
 log = structlog.get_logger()
@@ -67,37 +69,38 @@ class Outputs:
         Raises what the safety filter raises: nothing is written then; and MarkUnavailable, StorageUnavailable,
         StoreUnavailable.
         """
+        recipes = [self.marker.numbered(one.plan.recipe.of(seed)) for seed in one.params.seeds]
         pixels = [one.pixels[index] for index in range(len(one.images))]
         warnings = (*one.plan.warnings, *self.safety.check(one.request.safety, pixels))
         encoding = time.monotonic()  # from here on: checking is not charged by the second
-        first, *others = (partial(self._store, one, *image) for image in zip(pixels, one.params.seeds, strict=True))
+        first, *others = (partial(self._store, one, *image) for image in zip(pixels, recipes, strict=True))
         further = [self._further.submit(copy_context().run, store) for store in others]
         stored = [first(), *(one.result() for one in further)]
-        unsigned = dict.fromkeys(warning for _, warning in stored if warning)
+        unsigned = dict.fromkeys(image.warning for image in stored if image.warning)
         result = Result(
-            outputs=tuple(output for output, _ in stored),
+            outputs=tuple(image.output for image in stored),
             format=one.params.format,
             seed=one.params.seed,
-            recipe=one.plan.recipe,
+            recipe=recipes[0],
             inference_time=round(seconds + time.monotonic() - encoding, 4),
             warnings=(*warnings, *unsigned),
             weights=BUILTIN if one.plan.loaded.builtin else "",
             cold_start=round(one.cold_start, 4),
         )
-        if not self._complete(one, result):
+        files = [image.logged for image in stored] if self.marker.marks else []
+        if not self._complete(one, result, files):
             log.info("result not taken: it has ended, or another worker has it", request=one.request.id)
 
-    def _store(self, one: Running, pixels: torch.Tensor, seed: int) -> tuple[Output, str]:
-        """One image's file, and a warning for the caller, or an empty text."""
-        recipe, origin = one.plan.recipe.of(seed) if self._with_recipe else None, one.plan.origin
-        file = to_file(one.params, pixels, one.plan.size, seed, recipe, self.marker.xmp(origin))
-        marked = self.marker.sign(file.data, origin)
+    def _store(self, one: Running, pixels: torch.Tensor, recipe: Recipe) -> _Stored:
+        file, warning = finish(self.marker, one.params, one.plan, pixels, recipe, with_recipe=self._with_recipe)
         with self.breaker.guarding():
-            return replace(file, data=marked.data).store(self.storage, one.params.format), marked.warning
+            output = file.store(self.storage, one.params.format)
+        digest, number = hashlib.sha256(file.data).digest(), bytes.fromhex(recipe.mark) or None
+        return _Stored(output, warning, LoggedFile(digest, number))
 
-    def _complete(self, one: Running, result: Result) -> bool:
+    def _complete(self, one: Running, result: Result, files: Sequence[LoggedFile]) -> bool:
         """The files are stored, so a database that is away for some seconds is waited for; False for a lost attempt."""
-        complete = partial(self._leases.complete, *one.held, result, one.progress.steps)
+        complete = partial(self._leases.complete, *one.held, result, one.progress.steps, files)
         for pause in PAUSES:
             try:
                 return complete()
@@ -108,13 +111,33 @@ class Outputs:
         return complete()
 
 
-def to_file(
-    params: GenerationParams, pixels: torch.Tensor, size: Size, seed: int, recipe: Recipe | None, xmp: bytes = b""
-) -> Encoded:
-    """Pixels (height, width, 3) of 8 bits → the file of that size and the params' format; with its recipe, if given."""
-    image = resize(Image.fromarray(pixels.numpy()), *size)
-    texts = notes(recipe, size, params.checkpoint, canvas=params.canvas) if recipe else ()
-    return Encoded(encode(image, params.format, params.quality, *(texts or ("", "")), xmp), *size, seed)
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """One image's file."""
+
+    output: Output
+    #: For the caller; or an empty text.
+    warning: str
+    logged: LoggedFile
+
+
+def finish(
+    marker: Marker, params: GenerationParams, plan: Plan, pixels: torch.Tensor, recipe: Recipe, *, with_recipe: bool
+) -> tuple[Encoded, str]:
+    """Pixels (height, width, 3) of 8 bits → the file of the plan's size and the params' format; a warning, or none.
+
+    recipe: the image's, which the file carries if wanted, and whose watermark its pixels get. Raises MarkUnavailable.
+    """
+    image, origin = resize(Image.fromarray(pixels.numpy()), *plan.size), plan.origin
+    if recipe.mark:
+        from tintype.media.provenance.mark import put  # noqa: PLC0415 - brings SciPy, which unmarked images do without
+
+        image = Image.fromarray(put(np.asarray(image), bytes.fromhex(recipe.mark)))
+        origin = replace(origin, watermarked=True)
+    texts = notes(recipe, plan.size, params.checkpoint, canvas=params.canvas) if with_recipe else ("", "")
+    data = encode(image, params.format, params.quality, *texts, marker.xmp(origin))
+    marked = marker.sign(data, origin)
+    return Encoded(marked.data, *plan.size, recipe.params.seed), marked.warning
 
 
 class SafetyFilter:

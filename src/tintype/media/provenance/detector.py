@@ -31,9 +31,9 @@ class Detector:
         """End the children that have nothing in hand."""
         self._children.close()
 
-    def read(self, data: bytes, anchors: Anchors) -> Findings:
+    def read(self, data: bytes, anchors: Anchors, tag: bytes = b"") -> Findings:
         """What `verify.read` finds; raises BadPicture, also where the file is too much for a child."""
-        job = {"anchors": asdict(anchors), "max_pixels": self._max_pixels}
+        job = {"anchors": asdict(anchors), "tag": tag.hex(), "max_pixels": self._max_pixels}
         found, _ = self._children.ask(job, data, Cancellation())
         return Findings.from_json(found)
 
@@ -42,7 +42,8 @@ class Detector:
 
 
 def _answer(job: Json, data: bytes) -> tuple[Json, bytes]:
-    return read(data, Anchors(**job["anchors"]), job["max_pixels"]).to_json(), b""
+    anchors, tag = Anchors(**job["anchors"]), bytes.fromhex(job["tag"])
+    return read(data, anchors, tag, job["max_pixels"]).to_json(), b""
 
 
 if __name__ == "__main__":

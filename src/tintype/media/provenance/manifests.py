@@ -141,13 +141,16 @@ def _manifest(origin: Origin, ingredients: list[dict[str, Any]]) -> dict[str, An
 
 
 def _actions(origin: Origin) -> list[dict[str, Any]]:
-    """Created, or opened and edited: C2PA wants one of them first."""
+    """Created, or opened and edited: C2PA wants one of them first. Then watermarked, where it was."""
     when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     of_input = {"ingredientIds": [INPUT]} if origin.relationship else {}
     model = {"org.tintype.model": origin.model}
     made = {"softwareAgent": SOFTWARE, "when": when}
+    # Unbound: a bound one would need an algorithm of C2PA's list, which ours is not on.
+    marked = [{"action": "c2pa.watermarked.unbound", **made}] if origin.watermarked else []
     if origin.relationship == "parentOf":
         edited = {"action": "c2pa.edited", "digitalSourceType": origin.source_uri, "parameters": model}
-        return [{"action": "c2pa.opened", "when": when, "parameters": of_input}, {**edited, **made}]
+        return [{"action": "c2pa.opened", "when": when, "parameters": of_input}, {**edited, **made}, *marked]
     parameters = {**model, **of_input}
-    return [{"action": "c2pa.created", "digitalSourceType": origin.source_uri, "parameters": parameters, **made}]
+    created = {"action": "c2pa.created", "digitalSourceType": origin.source_uri, "parameters": parameters}
+    return [{**created, **made}, *marked]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
@@ -18,7 +19,8 @@ from typing import Protocol, Self, TypeVar
 import structlog
 from PIL import Image
 
-from tintype.core import Credential
+from tintype.catalog.recipe import as_text
+from tintype.core import Credential, Recipe
 from tintype.errors import ConfigurationInvalid, MarkUnavailable, StoreUnavailable
 from tintype.media.images import encode
 from tintype.media.provenance import certificates
@@ -40,6 +42,8 @@ LIMIT, PLACES = 10.0, 4
 WITHOUT_STAMPS = 60.0
 #: Seconds between two tries of a signature, doubled each time up to the max; and between two trials while it fails.
 MIN_PAUSE, MAX_PAUSE, RETRIAL = 0.5, 8.0, 2.0
+#: Bytes of a watermark's number that its recipe determines.
+HASHED = 4
 UNSIGNED = "the file says nothing signed of its making: this server could not sign it"
 
 
@@ -49,8 +53,23 @@ class SignerStore(Protocol):
     def current(self, issue: Callable[[bytes], Credential]) -> Credential:
         """The pair that signs now."""
 
+    def identity(self) -> Identity:
+        """What the watermarks of the servers on this database have in common."""
+
     def use(self, chain: str, authority: str) -> None:
         """Note a certificate from elsewhere that signs; raises ConfigurationInvalid where it is distrusted."""
+
+
+class Identity(Protocol):
+    """What the store knows this server by."""
+
+    @property
+    def tag(self) -> bytes:
+        """2 bytes, by which its watermarks are recognised."""
+
+    @property
+    def secret(self) -> bytes:
+        """For keyed hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +94,8 @@ class Marker:
 
     load: which key signs now; None where nothing is marked. It may raise StoreUnavailable and ConfigurationInvalid.
     required: whether what can't be signed fails. timeout: seconds for which that is tried. stamps: the address of an
-    authority for time stamps, or an empty text. limit: seconds for one signature.
+    authority for time stamps, or an empty text. limit, stamp_limit: seconds for one signature, and for one with a
+    stamp. identity: what watermarks' numbers are made from; None where there are none. It may raise StoreUnavailable.
     """
 
     def __init__(
@@ -86,12 +106,16 @@ class Marker:
         timeout: float = 0.0,
         stamps: str = "",
         limit: float = LIMIT,
+        stamp_limit: float = LIMIT,
+        identity: Callable[[], Identity] | None = None,
     ) -> None:
         self._load = load
         self._required = required
         self._timeout = timeout
         self._stamps = stamps
-        self._signing, self._stamping = LimitedCalls(PLACES, limit), LimitedCalls(PLACES, limit)
+        self._identity = identity
+        self._known: Identity | None = None
+        self._signing, self._stamping = LimitedCalls(PLACES, limit), LimitedCalls(PLACES, stamp_limit)
         #: Of the key, for which the store may be asked; and of what is counted, for which no thread waits that long.
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._signers: _Signers | None = None
@@ -116,7 +140,8 @@ class Marker:
         if settings.certificate is None and (settings.key or settings.signer):
             name = "TINTYPE_MARK_KEY" if settings.key else "TINTYPE_MARK_SIGNER"
             raise ConfigurationInvalid(f"{name} needs the certificate that it signs for: set TINTYPE_MARK_CERTIFICATE")
-        return cls(load, required=settings.required, timeout=given, stamps=settings.time)
+        identity = signers.identity if settings.mode == "full" else None
+        return cls(load, required=settings.required, timeout=given, stamps=settings.time, identity=identity)
 
     @property
     def marks(self) -> bool:
@@ -152,6 +177,16 @@ class Marker:
             return []
         leaf = certificates.first(self._current().key.chain)
         return certificates.expiry_warnings(leaf, datetime.now(UTC), stamped=bool(self._stamps))
+
+    def numbered(self, recipe: Recipe) -> Recipe:
+        """The recipe of an image with the number of the watermark that it gets; itself where it gets none.
+
+        Raises StoreUnavailable if the database can't be asked, the first time, whose number it is.
+        """
+        if self._identity is None:
+            return recipe
+        self._known = self._known or self._identity()
+        return replace(recipe, mark=_number(self._known, recipe).hex())
 
     def xmp(self, origin: Origin) -> bytes:
         """The packet for a file that is to be encoded; none where nothing is marked."""
@@ -251,6 +286,15 @@ class Marker:
     def _count(self, result: str) -> None:
         with self._counting:
             self._counts[result] += 1
+
+
+def _number(identity: Identity, recipe: Recipe) -> bytes:
+    """Of a watermark, six bytes: whose it is, and a keyed hash, so that the same recipe has the same image.
+
+    Without the key, nothing that was asked for can be tried against it.
+    """
+    text = as_text(replace(recipe, mark="")).encode()
+    return identity.tag + hmac.digest(identity.secret, text, "sha256")[:HASHED]
 
 
 class _Signers:

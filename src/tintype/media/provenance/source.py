@@ -40,6 +40,8 @@ class Origin:
     relationship: Relationship | None = None
     #: The init image's file, where it may carry manifests, which are kept then.
     parent: bytes | None = None
+    #: Whether a watermark was put into its pixels.
+    watermarked: bool = False
 
     @classmethod
     def of(cls, model: str, params: GenerationParams, parent: bytes | None = None) -> Origin:

@@ -11,15 +11,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from tintype.errors import ConfigurationInvalid
-from tintype.media.images import identify
+import numpy as np
+from PIL import Image
+
+from tintype.errors import BadPicture, ConfigurationInvalid
+from tintype.media.images import decode, identify
 from tintype.media.provenance.certificates import first, read_trusted
-from tintype.media.provenance.findings import Findings, Signature, SignatureStatus
+from tintype.media.provenance.findings import Findings, Signature, SignatureStatus, Watermark
 from tintype.media.provenance.manifests import context_settings
 from tintype.settings.groups import ProvenanceSettings
 
 #: Pixels of an image that is looked at, at most: what a mark is searched in is decoded.
 MAX_PIXELS = 25_000_000
+#: Bytes of a watermark's number that say whose it is.
+TAG = 2
 #: Characters of a text of a stranger's manifest that are shown, and how many actions of it are.
 MAX_TEXT, MAX_ACTIONS = 100, 20
 #: What is wrong with a signature whose certificate is unknown, or has expired, and with nothing else of it.
@@ -80,18 +85,38 @@ def trusted(settings: ProvenanceSettings) -> str:
         raise ConfigurationInvalid(f"{settings.trust} (TINTYPE_MARK_TRUST): {error.message}") from error
 
 
-def read(data: bytes, anchors: Anchors, max_pixels: int = MAX_PIXELS) -> Findings:
-    """What an image's file says of itself. Nothing is fetched.
+def read(data: bytes, anchors: Anchors, tag: bytes = b"", max_pixels: int = MAX_PIXELS) -> Findings:
+    """What an image's file, and its pixels, say of its origin. Nothing is fetched.
 
-    Raises BadPicture for what is no image, as `identify` does.
+    tag: what the numbers of this server's watermarks begin with. Raises BadPicture for what is no image, as `identify`
+    does; of one that is damaged, the pixels are not looked at.
     """
     kind, _ = identify(data, max_pixels)
-    return Findings(_signature(data, f"image/{kind}", anchors))
+    signature = _signature(data, f"image/{kind}", anchors)
+    try:
+        image = decode(data, max_pixels)
+    except BadPicture:
+        return Findings(signature)
+    return Findings(signature, _watermark(image, tag))
 
 
 def prepare() -> None:
     """Import what the first image would wait for."""
     import c2pa  # noqa: F401, PLC0415 - takes a fifth of a second
+
+    from tintype.media.provenance import mark  # noqa: F401, PLC0415 - the same, for SciPy
+
+
+def _watermark(image: Image.Image, tag: bytes) -> Watermark:
+    from tintype.media.provenance.mark import find  # noqa: PLC0415 - see above
+
+    found = find(np.asarray(image))
+    if found is None:
+        return Watermark("none")
+    if found.number is None:
+        return Watermark("unreadable")
+    server = found.number[:TAG]
+    return Watermark("here" if server == tag else "other", found.number.hex(), server.hex())
 
 
 def _signature(data: bytes, kind: str, anchors: Anchors) -> Signature:

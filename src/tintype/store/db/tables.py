@@ -564,3 +564,25 @@ signers = Table(
     #: Whether it is a pair made here.
     Column("own", Boolean, nullable=False),
 )
+
+_NUMBERED = text("number IS NOT NULL")
+_OF_REQUEST = text("request_id IS NOT NULL")
+#: What images were made here, for the detector. No account, and no time of day: it must not say who made one.
+image_log = Table(
+    "image_log",
+    metadata,
+    #: The hour's beginning.
+    Column("made_at", Double, primary_key=True, autoincrement=False),
+    #: Random.
+    Column("id", LargeBinary(16), primary_key=True),
+    #: Of its watermark; null without one.
+    Column("number", LargeBinary(6)),
+    #: SHA-256 of its file, as it was stored.
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("slug", Text, nullable=False),
+    #: Null once its account's history no longer has it.
+    Column("request_id", String(36)),
+    Index("ix_image_log_digest", "digest"),
+    Index("ix_image_log_number", "number", sqlite_where=_NUMBERED, postgresql_where=_NUMBERED),
+    Index("ix_image_log_request_id", "request_id", sqlite_where=_OF_REQUEST, postgresql_where=_OF_REQUEST),
+)

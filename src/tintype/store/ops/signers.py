@@ -72,6 +72,12 @@ class Signers:
         with self._db.write() as tx:
             return _need_identity(tx)
 
+    def tag(self) -> bytes:
+        """What distinguishes watermarks of the servers on this database; empty where they have made none."""
+        with self._db.read() as view:
+            found = _identity(view)
+        return b"" if found is None else found.tag
+
     def current(self, issue: Issue) -> Credential:
         """The pair that signs now; made if there is none."""
         with self._db.read() as view:

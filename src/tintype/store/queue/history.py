@@ -15,9 +15,10 @@ from tintype.store.billing.reports import day_of, whole
 from tintype.store.db import measurements
 from tintype.store.db.clock import set_back
 from tintype.store.db.conditions import find_owned
-from tintype.store.db.database import Database, now, read_clock
+from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Status
 from tintype.store.db.tables import history, image_marks, inputs, requests, workers
+from tintype.store.queue.image_log import forget_requests
 from tintype.store.queue.lifecycle import Rules, give_up
 from tintype.telemetry.metrics import MISSED
 
@@ -133,7 +134,9 @@ class History:
         # EXISTS, not IN: of many, PostgreSQL would read all for each row.
         kept = select(image_marks.c.name).where(image_marks.c.request_id == history.c.id, image_marks.c.kept).exists()
         with self._db.write(no_timeout=True) as tx:
-            old = (history.c.ended_at < now() - self._ttl, ~kept)
+            # Both statements at one moment, or a row that expires between the two would leave its id behind.
+            old = (history.c.ended_at < read_clock(tx) - self._ttl, ~kept)
+            forget_requests(tx, select(history.c.id).where(*old))
             return tx.execute(delete(history).where(*old)).rowcount
 
 

@@ -31,7 +31,7 @@ from sqlalchemy import (
     update,
 )
 
-from tintype.core import Result
+from tintype.core import LoggedFile, Result
 from tintype.errors import KINDS, gave_up
 from tintype.store.accounts.keys import NO_CEILINGS, Ceilings, Key
 from tintype.store.billing import ledger
@@ -43,6 +43,7 @@ from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request, Status
 from tintype.store.db.statements import Statement
 from tintype.store.db.tables import inputs, journal, requests, unended
+from tintype.store.queue import image_log
 from tintype.store.webhooks.events import HAS_WEBHOOKS, enqueue_deliveries
 
 log = structlog.get_logger()
@@ -67,6 +68,8 @@ class Rules:
     ceilings: Ceilings = NO_CEILINGS
     #: Bytes that input images from the bodies of one account's requests may take until those end.
     input_quota: int = 2**30
+    #: Whether finished images are noted in the log of images.
+    logs_images: bool = True
     #: Called with the name of an input file whose request has ended; what it can't delete, a cleanup does later.
     discard: Callable[[str], None] = lambda _name: None
 
@@ -157,13 +160,25 @@ def renew(tx: Connection, progress: Sequence[Progress], rules: Rules) -> dict[st
     return lost | kept
 
 
-def complete(tx: Connection, id: str, attempt: int, result: Result, rules: Rules, steps: int | None = None) -> bool:
+def complete(
+    tx: Connection,
+    id: str,
+    attempt: int,
+    result: Result,
+    rules: Rules,
+    steps: int | None = None,
+    files: Sequence[LoggedFile] = (),
+) -> bool:
     """End the request as COMPLETED and charge it; `steps` is how many there were, if that was not known.
 
+    files: what is noted in the log of images.
     False when it is no longer this attempt's, or was cancelled meanwhile: then it ends FAILED, uncharged.
     """
     made = {"made": result.to_json(), "seconds": result.inference_time, "counted": steps}
-    if _end(tx, COMPLETE, rules, own=id, held_as=attempt, **made) is not None:
+    ended = _end(tx, COMPLETE, rules, own=id, held_as=attempt, **made)
+    if ended is not None:
+        if rules.logs_images:
+            image_log.add(tx, ended, files)
         return True
     fail(tx, id, attempt, CANCELLED, rules)  # if it is still this attempt's
     return False

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 from sqlalchemy import Connection, and_, bindparam, case, func, literal, select, tuple_
 
-from tintype.core import Result, Size
+from tintype.core import LoggedFile, Result, Size
 from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown
 from tintype.store.accounts.accounts import remaining
 from tintype.store.accounts.keys import Key
@@ -355,13 +355,16 @@ class Leases:
         with self._db.read() as view:
             return set(view.scalars(CANCELLED_ONES, {"held": ids}))
 
-    def complete(self, id: str, attempt: int, result: Result, steps: int | None = None) -> bool:
+    def complete(
+        self, id: str, attempt: int, result: Result, steps: int | None = None, files: Sequence[LoggedFile] = ()
+    ) -> bool:
         """End the request as COMPLETED and charge it; `steps` is how many there were, if that was not known.
 
+        files: what is noted in the log of images.
         False when it is no longer this attempt's, or was cancelled meanwhile: then it ends FAILED, uncharged.
         """
         with self._db.write() as tx:
-            return lifecycle.complete(tx, id, attempt, result, self._rules, steps)
+            return lifecycle.complete(tx, id, attempt, result, self._rules, steps, files)
 
     def fail(self, id: str, attempt: int, error: str, status: int, kind: str | None = None) -> bool:
         """End the request as FAILED, uncharged; False when it is no longer this attempt's."""
