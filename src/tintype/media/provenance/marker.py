@@ -94,8 +94,8 @@ class Marker:
 
     load: which key signs now; None where nothing is marked. It may raise StoreUnavailable and ConfigurationInvalid.
     required: whether what can't be signed fails. timeout: seconds for which that is tried. stamps: the address of an
-    authority for time stamps, or an empty text. limit: seconds for one signature. identity: what watermarks' numbers
-    are made from; None where there are none. It may raise StoreUnavailable.
+    authority for time stamps, or an empty text. limit, stamp_limit: seconds for one signature, and for one with a
+    stamp. identity: what watermarks' numbers are made from; None where there are none. It may raise StoreUnavailable.
     """
 
     def __init__(
@@ -106,6 +106,7 @@ class Marker:
         timeout: float = 0.0,
         stamps: str = "",
         limit: float = LIMIT,
+        stamp_limit: float = LIMIT,
         identity: Callable[[], Identity] | None = None,
     ) -> None:
         self._load = load
@@ -114,7 +115,7 @@ class Marker:
         self._stamps = stamps
         self._identity = identity
         self._known: Identity | None = None
-        self._signing, self._stamping = LimitedCalls(PLACES, limit), LimitedCalls(PLACES, limit)
+        self._signing, self._stamping = LimitedCalls(PLACES, limit), LimitedCalls(PLACES, stamp_limit)
         #: Of the key, for which the store may be asked; and of what is counted, for which no thread waits that long.
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._signers: _Signers | None = None
