@@ -395,6 +395,7 @@ def test_a_child_that_was_killed_is_replaced() -> None:
     try:
         assert detector.read(PLAIN, Anchors()).signature.status == "none"
         [child] = [one for one in psutil.Process().children() if one.pid not in known]
+        assert {*child.environ()} == {"PYTHONPATH", "OPENBLAS_NUM_THREADS"}
         child.kill()
         assert detector.read(PLAIN, Anchors()).signature.status == "none"
     finally:
