@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import batching, cpu, gpu, latency
+from benchmarks import batching, cpu, gpu, latency, marks
 from benchmarks.control import Goal, Row
 from benchmarks.gpu import Bench
 from benchmarks.networks import DENOISERS, Denoiser, on_meta, work
@@ -20,6 +20,7 @@ from benchmarks.work import mixed_jobs
 from tests.integration.conftest import KL
 from tests.toy_weights import FAMILIES, TRANSFORMER, UNET, toy_weights
 
+from tintype.catalog.formats import offered
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.diffusion.families import load_family
 
@@ -163,3 +164,12 @@ def test_goals_are_held_by_what_is_now_or_by_what_it_gained() -> None:
     assert Row("a poll", "÷", Goal(0.5), {"now": [0.4, 0.6, 0.4]}).held is False
     assert Row("idle", "%", Goal(0.5, at_least=False), {"now": [0.4]}).held is True
     assert Row("requests", "/s", Goal(5, of_gain=True), {"now": [500.0]}).held is None, "git lacks the commit before"
+
+
+def test_marking_is_measured_by_format_size_and_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marks, "SIDES", (64,))
+    rows = marks.measure(1)
+    assert {(row.format, row.way) for row in rows} == {
+        (one.name, way) for one in offered() for way in ("signed", "edited", "full")
+    }
+    assert all(1_000 < row.more_bytes < 50_000 for row in rows)

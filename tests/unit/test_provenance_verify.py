@@ -16,7 +16,15 @@ from tintype.core import Credential
 from tintype.errors import BadPicture
 from tintype.media.images import encode
 from tintype.media.provenance.certificates import first, issue
-from tintype.media.provenance.findings import NOTHING, Findings, LogEntry, LogMatches, Signature, Watermark
+from tintype.media.provenance.findings import (
+    NOTHING,
+    Findings,
+    LogEntry,
+    LogMatches,
+    Signature,
+    SignatureStatus,
+    Watermark,
+)
 from tintype.media.provenance.manifests import ManifestSigner
 from tintype.media.provenance.source import Origin, SourceType
 from tintype.media.provenance.verify import MAX_PIXELS, MAX_TEXT, Anchors, read
@@ -161,6 +169,13 @@ def test_an_image_of_too_many_pixels_is_refused() -> None:
     large = saved(Image.new("1", (6000, 6000)))
     with pytest.raises(BadPicture, match=f"too many pixels, 6000×6000: {MAX_PIXELS} is the limit"):
         read(large, ANCHORS)
+
+
+@pytest.mark.parametrize("status", ["other", "tampered", "expired"])
+def test_a_name_does_not_end_its_quotation(status: SignatureStatus) -> None:
+    words = Findings(Signature(status, "A”, whom this server trusts. By “B", source_type="x”. Trusted: “y")).words
+    assert '“A", whom this server trusts. By "B”' in words
+    assert status == "tampered" or '“x". Trusted: "y”' in words
 
 
 def test_a_signer_s_name_is_shortened_and_steers_nothing() -> None:

@@ -18,7 +18,7 @@ from tintype.media.http import LOOKUPS, PublicClient
 from tintype.media.images import TOO_MANY, naming
 from tintype.media.inline import from_text
 from tintype.media.network import Cancellation, Deadline
-from tintype.media.provenance.source import carrier
+from tintype.media.provenance.carriers import Carriers
 from tintype.media.samples import draw
 from tintype.media.scaling import fitted_size
 from tintype.media.storage import Storage, open_storage
@@ -36,7 +36,8 @@ T = TypeVar("T")
 class Inputs:
     """Reads input images; nothing else in the worker knows where they come from.
 
-    decoders: concurrent decodes. max_bytes: of a file. files: uploads and outputs, which requests may name.
+    decoders: concurrent decodes. max_bytes: of a file. files: uploads and outputs, which requests may name. carriers:
+    whose manifests can be kept; None where nothing is signed.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class Inputs:
         decoders: int,
         max_bytes: int,
         files: Sequence[Storage] = (),
+        carriers: Carriers | None = None,
     ) -> None:
         self.inputs = inputs
         self.files = files
         self.client = client
         self.decoder = decoder
         self.max_bytes = max_bytes
+        self._carriers = carriers
         self._fetching = FairPool(PLACES, "fetch")
         self._decoding = FairPool(decoders, "decode")
 
@@ -63,7 +66,8 @@ class Inputs:
         inputs, *files = (open_storage(settings.storage, folder, math.inf) for folder in folders)
         client = PublicClient(settings.inputs.fetch_allow, settings.inputs.fetch_timeout)
         decoder = Decoder(settings.inputs.max_pixels, settings.inputs.decode_timeout)
-        return cls(inputs, client, decoder, settings.inputs.decoders, settings.inputs.max_bytes, files)
+        carriers = Carriers() if settings.provenance.mode != "off" else None
+        return cls(inputs, client, decoder, settings.inputs.decoders, settings.inputs.max_bytes, files, carriers)
 
     def __enter__(self) -> Self:
         return self
@@ -73,6 +77,8 @@ class Inputs:
         self._decoding.close()
         self.client.close()
         self.decoder.close()
+        if self._carriers is not None:
+            self._carriers.close()
 
     def warm(self) -> None:
         """Have a decoder ready for the first input image; doesn't wait for it."""
@@ -106,7 +112,10 @@ class Inputs:
 
         def decode(data: bytes, over: Size | None) -> Decoded:
             def work(_: ExitStack) -> Decoded:
-                return self.decoder.reduced(data, params.width, params.height, cancellation, over, params.fit)
+                decoded = self.decoder.reduced(data, params.width, params.height, cancellation, over, params.fit)
+                if over or self._carriers is None:
+                    return decoded
+                return decoded._replace(carrier=self._carriers.of(data, cancellation))
 
             waiting = self._decoding.submit(account, work)
             with cancellation.interrupting(waiting.cancel):
@@ -134,6 +143,7 @@ def read_images(params: GenerationParams, settings: InputSettings) -> Images:
     with (
         closing(PublicClient(settings.fetch_allow, settings.fetch_timeout)) as client,
         closing(Decoder(settings.max_pixels, settings.decode_timeout)) as decoder,
+        closing(Carriers()) as carriers,
     ):
         download = client.deadline(Cancellation())
 
@@ -141,7 +151,8 @@ def read_images(params: GenerationParams, settings: InputSettings) -> Images:
             return _sent(source, client, max_bytes, download)
 
         def decode(data: bytes, over: Size | None) -> Decoded:
-            return decoder.reduced(data, params.width, params.height, Cancellation(), over, params.fit)
+            decoded = decoder.reduced(data, params.width, params.height, Cancellation(), over, params.fit)
+            return decoded if over else decoded._replace(carrier=carriers.of(data, Cancellation()))
 
         return _read_all(params, read, decode, settings.max_bytes, settings.max_pixels)
 
@@ -155,7 +166,8 @@ def _read_all(
 ) -> Images:
     """A request's input images, the init image first: a mask is scaled to it. The limits are for all of them together.
 
-    read: source and max bytes → file. decode: file and, of a mask, the size of the init image → image.
+    read: source and max bytes → file. decode: file and, of a mask, the size of the init image → image; of the init
+    image with the file itself, where that carries manifests that can be kept.
     """
     found: dict[Role, Decoded] = {}
     for one in sorted(params.inputs, key=lambda one: one.role != "init"):
@@ -166,7 +178,7 @@ def _read_all(
             max_pixels -= decoded.size[0] * decoded.size[1]
             if max_pixels < 0:
                 raise BadPicture(TOO_MANY)
-        found[one.role] = decoded._replace(carrier=carrier(data)) if one.role == "init" else decoded
+        found[one.role] = decoded
     return found
 
 

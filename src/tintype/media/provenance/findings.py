@@ -19,6 +19,7 @@ WatermarkStatus = Literal["here", "other", "unreadable", "none"]
 
 NOTHING = "No mark of this server was found. That does not mean that the image was not made by AI."
 UNKNOWN = "unknown"
+QUOTES = str.maketrans("“”„‟", '""""')
 #: IPTC's words for how an image was made, in ours; others are shown as they are.
 SOURCES = {
     "trainedAlgorithmicMedia": "made by AI",
@@ -107,7 +108,7 @@ class Findings:
     @property
     def _signed(self) -> str:
         """What the signature says; empty where there is none that can be read."""
-        signer = f"“{self.signature.signer or UNKNOWN}”"
+        signer = _quoted(self.signature.signer or UNKNOWN)
         match self.signature.status:
             case "here":
                 return f"Made by this server: signed, and unchanged since{self._source}."
@@ -166,7 +167,7 @@ class Findings:
     @property
     def _source(self) -> str:
         source = self.signature.source_type
-        return f"; it says that it was {SOURCES.get(source, f'made as “{source}”')}" if source else ""
+        return f"; it says that it was {SOURCES.get(source) or f'made as {_quoted(source)}'}" if source else ""
 
     @property
     def _logged(self) -> bool:
@@ -182,3 +183,8 @@ class Findings:
         signature, mark = sent["signature"], sent["watermark"]
         signed = Signature(**{**signature, "actions": tuple(signature["actions"])})
         return cls(signed, Watermark(**mark) if mark else None)
+
+
+def _quoted(text: str) -> str:
+    """A stranger's text; it can't end its quotation, and go on in our words."""
+    return f"“{text.translate(QUOTES)}”"

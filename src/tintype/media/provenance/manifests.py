@@ -77,11 +77,24 @@ class ManifestSigner:
         """
         if origin.parent is not None:
             with suppress(SigningFailed):
-                signed = self._signed(data, origin, origin.parent)
-                if len(signed) <= len(data) + MAX_GROWTH:
-                    return signed
+                return self._kept(data, origin, origin.parent)
             log.warning("the manifests of an input image can't be kept")
         return self._signed(data, origin, None)
+
+    def keeps(self, data: bytes, origin: Origin) -> bool:
+        """Whether `sign` keeps the manifests of the init image."""
+        try:
+            self._kept(data, origin, origin.parent)
+        except SigningFailed:
+            return False
+        return True
+
+    def _kept(self, data: bytes, origin: Origin, parent: bytes | None) -> bytes:
+        """The signed file, if it doesn't grow too much; raises SigningFailed."""
+        signed = self._signed(data, origin, parent)
+        if len(signed) > len(data) + MAX_GROWTH:
+            raise SigningFailed(f"its manifests take more than {MAX_GROWTH} bytes")
+        return signed
 
     def _signed(self, data: bytes, origin: Origin, parent: bytes | None) -> bytes:
         from c2pa import Builder, C2paError  # noqa: PLC0415 - see above
