@@ -155,7 +155,7 @@ def test_of_damaged_pixels_the_signature_is_read(site: Website, anybody: httpx2.
 def test_the_roots_are_what_others_verify_with(site: Website, anybody: httpx2.Client) -> None:
     image = signed(site)
     roots = anybody.get(ROOTS)
-    assert roots.headers["content-type"] == "application/x-pem-file"
+    assert roots.headers["content-type"] == "text/plain; charset=utf-8"
     assert roots.text == site.own.store.signers.roots()
     assert read(image, Anchors(roots.text)).signature.status == "here"
     assert anybody.get(ROOTS, headers={"if-none-match": roots.headers["etag"]}).status_code == 304
