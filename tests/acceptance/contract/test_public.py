@@ -215,6 +215,8 @@ OPEN = (
     "/v1/models",
     "/v1/models/{model_id}",
     "/inference-model-information/list",
+    "/v1/verify",
+    "/v1/verify/roots.pem",
 )
 
 
