@@ -25,7 +25,7 @@ from tests.acceptance.harness import until
 from tests.databases import SqliteFiles
 from tests.integration.test_worker_time import running
 from tests.stores import store_on
-from tests.unit.test_provenance import DRAWN, EDITED, OURS, active, file, key_pem, leaf_pem, report, signature
+from tests.unit.test_provenance import DRAWN, EDITED, OURS, active, chain_pem, file, key_pem, report, signature
 
 from tintype.errors import ConfigurationInvalid, MarkUnavailable, StoreUnavailable
 from tintype.media.images import encode
@@ -280,7 +280,7 @@ def test_a_function_signs_in_place_of_a_key(signers: Signers, own: dict[str, Any
 
 def test_what_does_not_go_together_is_refused_in_words(signers: Signers, own: dict[str, Any], tmp_path: Path) -> None:
     certificate, key = own["certificate"], own["key"]
-    (other := tmp_path / "other.pem").write_text(leaf_pem())
+    (other := tmp_path / "other.pem").write_text(chain_pem())
     for settings, words in (
         ({"key": key}, "TINTYPE_MARK_KEY needs the certificate"),
         ({"signer": "os:getpid"}, "TINTYPE_MARK_SIGNER needs the certificate"),
@@ -300,7 +300,7 @@ def test_what_does_not_go_together_is_refused_in_words(signers: Signers, own: di
 
 def test_an_operator_is_warned_of_an_end_without_time_stamps(signers: Signers, tmp_path: Path) -> None:
     secret = ec.generate_private_key(ec.SECP256R1())
-    (certificate := tmp_path / "chain.pem").write_text(leaf_pem(secret))
+    (certificate := tmp_path / "chain.pem").write_text(chain_pem(secret))
     (key := tmp_path / "key.pem").write_bytes(key_pem(secret))
     [warning] = marker(signers, certificate=certificate, key=key).warnings()
     assert "TINTYPE_MARK_TIME" in warning

@@ -29,6 +29,7 @@ from tests.stores import a_result
 
 from tintype.cli import tintype
 from tintype.cli.options import load_settings
+from tintype.cli.startup import check_marking
 from tintype.core import LoggedFile
 from tintype.errors import ConfigurationInvalid
 from tintype.media.provenance.certificates import issue, issuer
@@ -154,7 +155,7 @@ def test_of_damaged_pixels_the_signature_is_read(site: Website, anybody: httpx2.
 def test_the_roots_are_what_others_verify_with(site: Website, anybody: httpx2.Client) -> None:
     image = signed(site)
     roots = anybody.get(ROOTS)
-    assert roots.headers["content-type"] == "application/x-pem-file"
+    assert roots.headers["content-type"] == "text/plain; charset=utf-8"
     assert roots.text == site.own.store.signers.roots()
     assert read(image, Anchors(roots.text)).signature.status == "here"
     assert anybody.get(ROOTS, headers={"if-none-match": roots.headers["etag"]}).status_code == 304
@@ -378,15 +379,17 @@ def test_the_command_needs_no_server(site: Website, anybody: httpx2.Client, tmp_
     assert "whom this server trusts" in run(file, "--roots", roots, "--data", nowhere).stdout
     roots.write_text("nothing")
     refused = run(file, "--roots", roots, "--data", nowhere)
-    assert isinstance(refused.exception, ConfigurationInvalid)
-    assert "roots.pem: it is not a PEM file" in refused.exception.message
+    assert (refused.exit_code, refused.stdout) == (2, "")  # 1 would say that nothing was found
+    assert "roots.pem: it is not a PEM file" in refused.stderr
 
 
-def test_a_list_of_trusted_certificates_that_is_none_is_refused_at_the_start(tmp_path: Path) -> None:
+def test_a_list_of_trusted_certificates_that_is_none_is_refused_at_the_start(site: Website, tmp_path: Path) -> None:
     wrong = tmp_path / "list.pem"
     wrong.write_text("nothing")
     with pytest.raises(ConfigurationInvalid, match=r"list\.pem \(TINTYPE_MARK_TRUST\): it is not a PEM file"):
         trusted(load_settings(mark_trust=wrong).provenance)
+    with pytest.raises(ConfigurationInvalid, match="TINTYPE_MARK_TRUST"):  # before a first key is printed
+        check_marking(load_settings(mark_trust=wrong), site.own.store)
 
 
 def test_a_child_that_was_killed_is_replaced() -> None:

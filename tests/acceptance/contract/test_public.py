@@ -193,13 +193,14 @@ def test_the_example_in_openapi_is_accepted(api: Api, openapi: Any, slug: str) -
 OPERATIONS = """
 addWebhook cancelRequest cancelRequestByPut createKey deactivateWebhook deleteImages downloadImages drainWorker
 followRequest getCredits getFile getHealth getHistoryRow getKeyOwner getOverview getReadiness getRequest
-getRequestStatus getSamples getUsage getWarmth getWelcome keepImages listAccountUsage listAudit listDeliveries
-listGenerations listHistory listImages listKeys listLedger listLedgerDays listModelInformation listModels
-listRecentGenerations listWebhooks pauseQueue pollRequest readRecipe recallWorker replayDelivery resumeQueue revokeKey
-rotateKey rotateWebhook runSd15Img2img runSd15Inpainting runSd15Txt2img runSd3MedImg2img runSd3MedTxt2img
-runSdxl10Txt2img runSdxlImg2img runStableDiffusion35TurboTxt2img runStableDiffusion3TurboImg2img submitSd15Img2img
-submitSd15Inpainting submitSd15Txt2img submitSd3MedImg2img submitSd3MedTxt2img submitSdxl10Txt2img submitSdxlImg2img
-submitStableDiffusion35TurboTxt2img submitStableDiffusion3TurboImg2img updateWebhook uploadAssets warmModel
+getRequestStatus getRoots getSamples getUsage getWarmth getWelcome keepImages listAccountUsage listAudit
+listDeliveries listGenerations listHistory listImages listKeys listLedger listLedgerDays listModelInformation
+listModels listRecentGenerations listWebhooks pauseQueue pollRequest readRecipe recallWorker replayDelivery
+resumeQueue revokeKey rotateKey rotateWebhook runSd15Img2img runSd15Inpainting runSd15Txt2img runSd3MedImg2img
+runSd3MedTxt2img runSdxl10Txt2img runSdxlImg2img runStableDiffusion35TurboTxt2img runStableDiffusion3TurboImg2img
+submitSd15Img2img submitSd15Inpainting submitSd15Txt2img submitSd3MedImg2img submitSd3MedTxt2img submitSdxl10Txt2img
+submitSdxlImg2img submitStableDiffusion35TurboTxt2img submitStableDiffusion3TurboImg2img updateWebhook uploadAssets
+verifyImage warmModel
 """
 #: Addresses of other hosts' APIs.
 OTHERS = re.compile(
@@ -214,6 +215,8 @@ OPEN = (
     "/v1/models",
     "/v1/models/{model_id}",
     "/inference-model-information/list",
+    "/v1/verify",
+    "/v1/verify/roots.pem",
 )
 
 
