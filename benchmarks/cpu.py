@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -30,6 +32,7 @@ from tests.toy_weights import CLIP, SD3_SCHEDULER, Components, build_once, write
 from benchmarks import networks
 from benchmarks.gpu import SD15_COMPONENTS, SD15_SCHEDULER
 from benchmarks.run import machine
+from tintype.diffusion.devices import device_type
 
 PROMPT = "a fox on a sky blue background"
 #: Seconds for one process.
@@ -178,12 +181,14 @@ def load():
                                               height=side, sample_method="euler", seed=seed)[0]
                          for steps, guidance, seed in jobs]
 """
-DEFAULT, TUNED = "diffusers, float32", "diffusers, bfloat16, channels last"
+DEFAULT, CHANNELS = "diffusers, float32", "diffusers, float32, channels last"
+TUNED = "diffusers, bfloat16, channels last"
 OURS, PREPARED = "tintype, eager", "tintype, OpenVINO"
 SIDES = {
     OURS: TINTYPE % False,
     PREPARED: TINTYPE % True,
     DEFAULT: DIFFUSERS % ("float32", False),
+    CHANNELS: DIFFUSERS % ("float32", True),
     TUNED: DIFFUSERS % ("bfloat16", True),
     "optimum-intel, OpenVINO": OPTIMUM,
     SDCPP_SIDE: SDCPP,
@@ -201,17 +206,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="processes of each side and workload")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of each side")
     parser.add_argument("--quick", action="store_true", help="small images of few steps")
+    parser.add_argument("--only", default="", help="workloads and sides whose names, `workload: side`, match this")
     parser.add_argument("--weights", type=Path, default=Path("build/true-size"), help="made there if need be, 13 GB")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/latest-cpu.json"))
     given = parser.parse_args()
     known = json.loads(given.output.read_text()) if given.output.exists() else {}
-    said = machine() | {"threads": given.threads, "weights": "random, at true size", "openvino": version("openvino")}
+    halves = device_type(torch.device("cpu")).bfloat16(torch.device("cpu"))
+    said = machine() | {
+        "processor": f"{torch.cpu.get_capabilities()['cpu_name']}, {torch.backends.cpu.get_cpu_capability()}",
+        "bfloat16": halves,
+        "threads": given.threads,
+        "weights": "random, at true size",
+        "openvino": version("openvino"),
+    }
     rows: dict[str, dict[str, list[dict[str, float]]]] = known.get("processes", {})
-    failed: dict[str, str] = {}
+    # Emulated, it would take hours, and nobody would tune that way.
+    failed: dict[str, str] = {} if halves else {TUNED: "this processor has no instructions for bfloat16"}
     for number in range(given.rounds):
         for workload in QUICK if given.quick else WORKLOADS:
             sides = rows.setdefault(workload.name, {})
-            for side in (one for one in SIDES if one not in workload.without):
+            wanted = [one for one in SIDES if re.search(given.only, f"{workload.name}: {one}")]
+            for side in (one for one in wanted if one not in {*workload.without, *failed}):
                 if len(sides.setdefault(side, [])) <= number:
                     try:
                         sides[side].append(measure(workload, side, given.weights.absolute(), given.threads))

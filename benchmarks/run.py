@@ -24,7 +24,7 @@ from rich.progress import track
 from rich.table import Table
 from tests.toy_weights import toy_weights
 
-from benchmarks import control, fleet, latency, memory, start, store, submits
+from benchmarks import control, fleet, latency, marks, memory, start, store, submits
 from benchmarks.sides import BASELINE, NOW
 from benchmarks.work import Done, Pipeline, init, mixed_jobs, ours
 from tintype.checkpoints.weights import WeightsSpec
@@ -66,6 +66,10 @@ def main() -> None:
         figures = [*([] if given.store else models(given.rounds)), *stores(given.rounds)]
         show(figures)
         measured["figures"] = [asdict(one) for one in figures]
+        if not given.store:
+            marked = marks.measure(5 * given.rounds)
+            Console().print(marks.table(marked))
+            measured["marks"] = [asdict(one) for one in marked]
     if not given.store:
         measured |= control_plane(given.rounds, given.output.with_suffix(".png"))
     given.output.write_text(json.dumps(measured, indent=2) + "\n")

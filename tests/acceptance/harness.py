@@ -97,9 +97,9 @@ class Server:
             process.send_signal(signal.SIGKILL)
 
     def workers(self) -> list[psutil.Process]:
-        """The worker processes."""
+        """The worker processes; a server that has verified images has another child, which reads them."""
         assert self.process
-        return psutil.Process(self.process.pid).children()
+        return [child for child in psutil.Process(self.process.pid).children() if _is_worker(child)]
 
     def client(self, key: str = KEY) -> SegmindClient:
         """The vendor's own client; a new key and base URL are all that changes."""
@@ -156,6 +156,13 @@ class Server:
         self._closing.close()
         self.process.communicate(timeout=150)
         return self.process.returncode
+
+
+def _is_worker(child: psutil.Process) -> bool:
+    try:
+        return "worker" in child.cmdline()
+    except psutil.NoSuchProcess:  # it has ended
+        return False
 
 
 def _held(db: Database) -> int:

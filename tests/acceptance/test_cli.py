@@ -161,7 +161,9 @@ def test_the_example_of_each_model_s_help_runs_as_it_stands(
     made = here(*shlex.split(example)[1:])
     with Image.open(tmp_path / "fox.png") as image:
         assert made.output == f"fox.png  {image.width}×{image.height}  seed 7\n", "no bar in a pipe, and no log lines"
-    assert [path.name for path in tmp_path.iterdir()] == ["fox.png"], "no data folder"
+    assert {path.name for path in tmp_path.iterdir()} == {"fox.png", "none"}
+    made = {path.name.partition(".")[0] for path in (tmp_path / "none").iterdir()}
+    assert made == {"tintype"}, "the database, which has what signs"
 
 
 def test_the_help_of_a_model_has_its_ranges_choices_and_defaults() -> None:

@@ -58,7 +58,7 @@ class Site:
 
     def pull(self, process: Process, **others: str) -> None:
         """The one-shot that brings weights."""
-        said = self.start(process, **others).communicate(timeout=90)
+        said = self.start(process, **others).communicate(timeout=150)
         assert f"{SD15}: {SOURCES[SD15].repository} at " in said[0], said
 
     def serve(self, process: Process, **others: str) -> httpx2.Client:
@@ -101,7 +101,7 @@ def test_kubernetes(site: Site, hub: ToyHub, storage: ObjectStorage, postgres: P
     http = site.serve(cluster.process("Deployment", "tintype-web"))
     assert waiting.poll() is None
     site.pull(cluster.process("Job", "tintype-models"), HF_ENDPOINT=hub.address)
-    assert waiting.wait(60) == 0
+    assert waiting.wait(150) == 0
     site.start(cluster.process("Deployment", "tintype-worker"))
     site.draws(http)
     site.close()

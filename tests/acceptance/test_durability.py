@@ -72,7 +72,7 @@ def test_killed_inside_a_group(databases: Databases, point: str, times: int) -> 
     db = Database(url)
     Tenant(store_on(db), 10**9)
     command = [sys.executable, "-c", SUBMITTER, url, point, str(times)]
-    killed = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    killed = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=150, check=False)
     assert killed.returncode == -9
     answered = set(killed.stdout.split())
     with db.read() as view:

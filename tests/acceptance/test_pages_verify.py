@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import c2pa
+import httpx2
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
@@ -44,7 +45,8 @@ def drop(page: Page, data: bytes, texts: dict[str, str] | None = None, kind: str
 
 @pytest.fixture(params=["dark", "light"])
 def reader(request: pytest.FixtureRequest, chromium: Browser, site: Website, photos: Path | None) -> Iterator[Visitor]:
-    """A visitor without a key who likes the page in these colours."""
+    """A visitor without a key who likes the page in these colours; what reads images has started."""
+    httpx2.post(f"{site.address}/v1/verify", files={"file": signed(site)}, timeout=120).raise_for_status()
     came = Visitor(chromium, site.address, photos, color_scheme=request.param)
     yield came
     came.leave()
@@ -77,7 +79,7 @@ def test_who_made_an_image_is_said_without_a_key(reader: Visitor, site: Website)
     drop(page, encode(PICTURE, "png"))
     expect(result.get_by_role("heading", name="No signature was found")).to_be_visible()
     expect(result).to_contain_text("That does not mean that the image was not made by AI.")
-    expect(result.locator("dt")).to_have_count(0)
+    expect(result.locator("dl")).to_have_text("Mark in the pixelsNone was found")
     reader.sound()
 
 

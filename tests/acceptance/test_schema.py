@@ -25,8 +25,9 @@ from tintype.cli import tintype as root
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import newest, version
 
-#: Commands that open no database through the store; `backup` copies one as it is, which is due before an upgrade.
-WITHOUT = {"backup", "config", "demo", "generate", "models", "replay"}
+#: Commands that open no database through the store, or end in their own way where it can't be read (`verify`, with 2);
+#: `backup` copies one as it is, which is due before an upgrade.
+WITHOUT = {"backup", "config", "demo", "generate", "models", "replay", "verify"}
 MIGRATING = {"serve", "worker", "migrate"}
 ARGUMENTS = {
     "accounts create": ["--name", "x"],
@@ -36,6 +37,7 @@ ARGUMENTS = {
     "keys revoke": ["k"],
     "keys safety": ["k", "off"],
     "keys update": ["k", "--rpm", "60"],
+    "marks distrust": ["1"],
     "webhooks logs": ["w"],
     "webhooks replay": ["w"],
     "webhooks rotate": ["w"],

@@ -7,6 +7,7 @@ import os
 import pwd
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -24,6 +25,7 @@ from tests.stores import store_on
 
 from tintype.cli import tintype as root
 from tintype.errors import Forbidden, TooManyRequests
+from tintype.media.provenance.certificates import issue
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.delegation import KeyDelegation
 from tintype.store.accounts.keys import Ceilings
@@ -199,6 +201,10 @@ def test_every_command_leaves_its_row(tmp_path: Path) -> None:
     run("webhooks", "replay", hook.id)
     for command in ("pause", "pause", "resume", "resume"):  # the second one of each changes nothing
         run("queue", command)
+    others = issue("pictures.example", b"\x56\x78", datetime.now(UTC))
+    store_on(db).signers.use(others.chain, others.root)  # to be distrusted: another pair follows one of ours at once
+    run("marks", "rotate")
+    run("marks", "distrust", 1)
     run("storage", "adopt")
     run("workers", "drain", "w1")
     run("workers", "drain", "w1")

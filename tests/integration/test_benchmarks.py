@@ -11,14 +11,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import cpu, gpu, latency
+from benchmarks import batching, cpu, gpu, latency, marks
 from benchmarks.control import Goal, Row
 from benchmarks.gpu import Bench
 from benchmarks.networks import DENOISERS, Denoiser, on_meta, work
 from benchmarks.parts import Figure, Part, Record, run_parts
 from benchmarks.work import mixed_jobs
 from tests.integration.conftest import KL
-from tests.toy_weights import FAMILIES, TRANSFORMER, UNET
+from tests.toy_weights import FAMILIES, TRANSFORMER, UNET, toy_weights
+
+from tintype.catalog.formats import offered
+from tintype.checkpoints.weights import WeightsSpec
+from tintype.diffusion.families import load_family
 
 CPU, FLOAT = torch.device("cpu"), torch.float32
 
@@ -59,6 +63,24 @@ def test_whole_requests_are_compared_with_diffusers(bench: Bench) -> None:
     apart, speed = gpu.requests(bench, [[replace(one, params=replace(one.params, steps=2, strength=1.0))]])
     assert apart.number < 1, "the same pictures"
     assert speed.number > 0
+
+
+def test_who_joins_when(weights: Path) -> None:
+    """Of 8, 20 and 12 steps, two at a time: the third is begun after the first, or after both."""
+    family = load_family("sd15", WeightsSpec(toy_weights("sd15", weights)), CPU, FLOAT, 256)
+    three = batching.jobs(3, side=64)
+    drawn = {
+        rule: batching.draw(family, three, [0.0] * 3, replace(rule, together=min(2, rule.together)))
+        for rule in batching.RULES
+    }
+    first, second, third = drawn[batching.STEPS]
+    assert first.took <= third.waited < second.took
+    first, second, third = drawn[batching.REQUESTS]
+    assert max(first.took, second.took) <= third.waited
+    first, second, third = drawn[batching.ONE_BY_ONE]
+    assert 0 <= first.waited < first.took <= second.waited < second.took <= third.waited < third.took
+    [late] = batching.draw(family, three[:1], [1e6], batching.STEPS)
+    assert late.took < 1e5, "time jumps to it, and begins there"
 
 
 @pytest.mark.nightly
@@ -142,3 +164,12 @@ def test_goals_are_held_by_what_is_now_or_by_what_it_gained() -> None:
     assert Row("a poll", "÷", Goal(0.5), {"now": [0.4, 0.6, 0.4]}).held is False
     assert Row("idle", "%", Goal(0.5, at_least=False), {"now": [0.4]}).held is True
     assert Row("requests", "/s", Goal(5, of_gain=True), {"now": [500.0]}).held is None, "git lacks the commit before"
+
+
+def test_marking_is_measured_by_format_size_and_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marks, "SIDES", (64,))
+    rows = marks.measure(1)
+    assert {(row.format, row.way) for row in rows} == {
+        (one.name, way) for one in offered() for way in ("signed", "edited", "full")
+    }
+    assert all(1_000 < row.more_bytes < 50_000 for row in rows)

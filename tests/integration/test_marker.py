@@ -13,7 +13,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self
 
 import c2pa
 import pytest
@@ -22,8 +23,9 @@ from PIL import Image
 from structlog.testing import capture_logs
 from tests.acceptance.harness import until
 from tests.databases import SqliteFiles
+from tests.integration.test_worker_time import running
 from tests.stores import store_on
-from tests.unit.test_provenance import DRAWN, EDITED, OURS, active, file, key_pem, leaf_pem, report, signature
+from tests.unit.test_provenance import DRAWN, EDITED, OURS, active, chain_pem, file, key_pem, report, signature
 
 from tintype.errors import ConfigurationInvalid, MarkUnavailable, StoreUnavailable
 from tintype.media.images import encode
@@ -31,10 +33,13 @@ from tintype.media.provenance import marker as marker_module
 from tintype.media.provenance.certificates import issue
 from tintype.media.provenance.manifests import ManifestSigner, SigningFailed, context_settings
 from tintype.media.provenance.marker import UNSIGNED, Marker, SigningKey
+from tintype.media.storage import StorageBreaker
 from tintype.settings.groups import ProvenanceSettings
 from tintype.store.db.database import Database
 from tintype.store.ops.signers import Signers
 from tintype.store.store import Store
+from tintype.worker.loop import Worker, WorkerConfig
+from tintype.worker.outputs import SafetyFilter
 
 #: A signature's limit, for tests in which none is reached.
 NEVER = 300.0
@@ -164,6 +169,25 @@ def test_a_signer_that_failed_is_known_before_anything_is_drawn_and_tried_again(
     assert report(mine.sign(file(), DRAWN).data)["validation_state"] == "Trusted"
 
 
+def test_a_worker_draws_nothing_that_it_could_not_sign() -> None:
+    key, failed = Elsewhere(), list[tuple[Any, ...]]()
+    key.answers = False
+    broken = Marker(key.load, limit=NEVER)
+    with capture_logs(), pytest.raises(MarkUnavailable):
+        broken.sign(file(), DRAWN)
+    nothing: Any = SimpleNamespace()
+    leases: Any = SimpleNamespace(fail=lambda *about: failed.append(about))
+    store: Any = SimpleNamespace(leases=leases, ops=SimpleNamespace(preloads=nothing))
+    outputs: Any = SimpleNamespace(safety=SafetyFilter(None), marker=broken, breaker=StorageBreaker(nothing))
+    models: Any = SimpleNamespace(waited=lambda: 0.0)  # a plan would ask it for weights
+    worker = Worker(store, models, nothing, outputs, WorkerConfig(id="w", max_images=4, max_rows=4, poll=1, grace=1))
+    worker.running["r"] = running("r")
+    with capture_logs():
+        worker.start()
+    assert worker.running == {}
+    assert failed == [("r", 1, MarkUnavailable().message, 500, "mark_unavailable")]
+
+
 def test_an_image_waits_for_its_signer(monkeypatch: pytest.MonkeyPatch) -> None:
     key, pauses = Elsewhere(), []
     key.answers = False
@@ -256,7 +280,7 @@ def test_a_function_signs_in_place_of_a_key(signers: Signers, own: dict[str, Any
 
 def test_what_does_not_go_together_is_refused_in_words(signers: Signers, own: dict[str, Any], tmp_path: Path) -> None:
     certificate, key = own["certificate"], own["key"]
-    (other := tmp_path / "other.pem").write_text(leaf_pem())
+    (other := tmp_path / "other.pem").write_text(chain_pem())
     for settings, words in (
         ({"key": key}, "TINTYPE_MARK_KEY needs the certificate"),
         ({"signer": "os:getpid"}, "TINTYPE_MARK_SIGNER needs the certificate"),
@@ -276,7 +300,7 @@ def test_what_does_not_go_together_is_refused_in_words(signers: Signers, own: di
 
 def test_an_operator_is_warned_of_an_end_without_time_stamps(signers: Signers, tmp_path: Path) -> None:
     secret = ec.generate_private_key(ec.SECP256R1())
-    (certificate := tmp_path / "chain.pem").write_text(leaf_pem(secret))
+    (certificate := tmp_path / "chain.pem").write_text(chain_pem(secret))
     (key := tmp_path / "key.pem").write_bytes(key_pem(secret))
     [warning] = marker(signers, certificate=certificate, key=key).warnings()
     assert "TINTYPE_MARK_TIME" in warning
@@ -301,12 +325,21 @@ class Listener:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
 
     def image(self) -> bytes:
         """One whose XMP says that its manifest is at the listener."""
-        address = f"http://127.0.0.1:{self.server.server_port}/manifest"
+        address = f"http://127.0.0.1:{self._server.server_port}/manifest"
         packet = (
             '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
             '<rdf:Description rdf:about="" xmlns:dcterms="http://purl.org/dc/terms/"'
@@ -318,12 +351,8 @@ class Listener:
 
 @pytest.fixture
 def listener() -> Iterator[Listener]:
-    found = Listener()
-    found.thread.start()
-    yield found
-    found.server.shutdown()
-    found.thread.join()
-    found.server.server_close()
+    with Listener() as found:
+        yield found
 
 
 def read(data: bytes, settings: dict[str, Any]) -> None:

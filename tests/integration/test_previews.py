@@ -29,6 +29,8 @@ from tintype.diffusion.sd3 import SD3
 from tintype.diffusion.unet import LatentUNet
 from tintype.diffusion.vae import Autoencoder, ColourMap
 from tintype.engine import Engine
+from tintype.media.provenance.marker import Marker, SigningKey
+from tintype.media.provenance.source import Origin
 from tintype.running import RunningRequest
 from tintype.store.db.database import Database
 from tintype.store.queue.progress import Preview, Previews, latest
@@ -184,6 +186,22 @@ def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
     assert (preview.attempt, preview.number, preview.image, preview.step, preview.finished) == (1, 2, 0, 4, False)
     with Image.open(io.BytesIO(preview.jpeg)) as seen:
         assert (seen.format, seen.size) == ("JPEG", (8, 16))
+
+
+def test_a_preview_says_what_makes_it_unsigned(watched: Watched) -> None:
+    def load() -> SigningKey:
+        raise AssertionError
+
+    looker = PreviewRenderer(watched.previews, SafetyFilter(None), Marker(load))
+    watched.running.plan = cast(Plan, SimpleNamespace(origin=Origin("trainedAlgorithmicMedia", "m")))
+    watched.previews.follow([watched.request.id], 60)
+    watched.engine.step()
+    looker.render([watched.running])
+    assert looker._rendering is not None
+    looker._rendering.result()
+    [preview] = watched.shown()
+    assert (b"digitalsourcetype/trainedAlgorithmicMedia" in preview.jpeg, b"jumb" in preview.jpeg) == (True, False)
+    looker.close()
 
 
 def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tintype.catalog.models import MODELS, SD35_TURBO_TXT2IMG
 from tintype.diffusion.text import Lengths
+from tintype.media.provenance.marker import NO_MARKS
 from tintype.media.storage import StorageBreaker
 from tintype.running import RunningRequest
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
@@ -62,7 +63,7 @@ def test_loading_is_nobodys_time(monkeypatch: pytest.MonkeyPatch) -> None:
     models: Any = Slow(monkeypatch)
     nothing: Any = SimpleNamespace()
     store: Any = SimpleNamespace(leases=nothing, ops=SimpleNamespace(preloads=nothing))
-    outputs: Any = SimpleNamespace(safety=SafetyFilter(None), breaker=StorageBreaker(nothing))
+    outputs: Any = SimpleNamespace(safety=SafetyFilter(None), marker=NO_MARKS, breaker=StorageBreaker(nothing))
     worker = Worker(store, models, nothing, outputs, WorkerConfig(id="w", max_images=4, max_rows=4, poll=1, grace=1))
     monkeypatch.setattr(worker.engine, "add", lambda *_, **__: None)
     earlier, fresh = running("earlier"), running("fresh")

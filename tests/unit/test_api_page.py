@@ -11,10 +11,12 @@ import pytest
 from tintype.catalog.models import MODELS
 from tintype.catalog.spec import MAX_TEXT
 from tintype.errors import TintypeError
+from tintype.media.provenance.verify import MAX_PIXELS
 from tintype.settings import Settings
 from tintype.store.accounts.uploads import MIN_COUNTED
 from tintype.store.webhooks.outbox import PER_ACCOUNT, PER_RECEIVER, Backoff
 from tintype.store.webhooks.subscriptions import MAX_SUBSCRIPTIONS
+from tintype.web import verifier
 from tintype.web.account.history import MAX_HISTORY_DAYS
 from tintype.web.account.images import MAX_IMAGES
 from tintype.web.account.webhooks import MAX_URL
@@ -42,6 +44,10 @@ CONSTANTS = {
     "rows of a page": MAX_ROWS,
     "images of a page": MAX_IMAGES,
     "downloads of several images": ACCOUNT_DOWNLOADS,
+    "images that one caller without a key": verifier.MAX_PER_CALLER,
+    "the same of all callers": verifier.MAX_IMAGES,
+    "pixels of an image that is verified": MAX_PIXELS,
+    "seconds for such an image": verifier.BODY_TIMEOUT,
     "bytes of the images that one account keeps": Settings().retention.images_budget // 2,
     "days of a window": MAX_HISTORY_DAYS,
 }

@@ -211,8 +211,8 @@ def test_a_pair_is_named_after_the_server() -> None:
     assert OURS.key not in repr(OURS)
 
 
-def leaf_pem(key: Any = None, *, ttl: timedelta = timedelta(days=400), start: datetime = NOW, **changed: Any) -> str:
-    """A leaf of an authority's, with something about it changed."""
+def chain_pem(key: Any = None, *, ttl: timedelta = timedelta(days=400), start: datetime = NOW, **changed: Any) -> str:
+    """A leaf, with something about it changed, and the authority that issued it."""
     usages = changed.get("usages", [ExtendedKeyUsageOID.EMAIL_PROTECTION])
     name = certificates._name("Example", "leaf")
     issuer = name if changed.get("itself") else certificates._name("Example CA", "root")
@@ -223,8 +223,15 @@ def leaf_pem(key: Any = None, *, ttl: timedelta = timedelta(days=400), start: da
     if changed.get("usage", True):
         built = built.add_extension(certificates._key_usage(**{changed.get("usage", "digital_signature"): True}), True)
     authority = ec.generate_private_key(ec.SECP256R1())
+    root = certificates._sign(
+        certificates._begun(issuer, issuer, authority, NOW, certificates.ROOT_YEARS * certificates.YEAR),
+        authority,
+        (x509.BasicConstraints(ca=True, path_length=None), True),
+        (certificates._key_usage(key_cert_sign=True), True),
+    )
     of_authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())
-    return certificates.to_pem(built.add_extension(of_authority, critical=False).sign(authority, hashes.SHA256()))
+    leaf = built.add_extension(of_authority, critical=False).sign(authority, hashes.SHA256())
+    return certificates.to_pem(leaf) + certificates.to_pem(root)
 
 
 def key_pem(key: Any, password: bytes = b"") -> bytes:
@@ -248,15 +255,30 @@ def key_pem(key: Any, password: bytes = b"") -> bytes:
     ids=["junk", "itself", "expired", "early", "no extended usage", "a server's", "another usage", "no usage"],
 )
 def test_certificates_that_cannot_sign_are_refused_in_words(about: dict[str, Any], words: str, tmp_path: Path) -> None:
-    (path := tmp_path / "chain.pem").write_text(about.get("pem") or leaf_pem(**about))
+    (path := tmp_path / "chain.pem").write_text(about.get("pem") or chain_pem(**about))
     with pytest.raises(ConfigurationInvalid, match=words):
         Chain.read(path, NOW)
+
+
+def test_certificates_that_lead_to_no_authority_are_refused_in_words(tmp_path: Path) -> None:
+    """Their signatures would hold, and read as an unknown signer's everywhere, here too."""
+    leaf, other = OURS.chain, issue("images.example", b"\x12\x34", NOW)
+    for pem, words in (
+        (leaf, "one certificate only; the one that issued it must follow"),
+        (leaf + other.root, "its certificate 1 .* is not issued by the next one"),  # the same name, another key
+        (leaf + OURS.root + other.chain, "its certificate 2 .* is not issued by the next one"),
+    ):
+        (path := tmp_path / "chain.pem").write_text(pem)
+        with pytest.raises(ConfigurationInvalid, match=words):
+            Chain.read(path, NOW)
+    path.write_text(leaf + OURS.root)
+    assert Chain.read(path, NOW).authority == OURS.root
 
 
 @pytest.mark.parametrize("usage", certificates.USAGES)
 def test_each_of_three_usages_signs(usage: x509.ObjectIdentifier, tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    (path := tmp_path / "chain.pem").write_text(leaf_pem(key, usages=[usage]))
+    (path := tmp_path / "chain.pem").write_text(chain_pem(key, usages=[usage]))
     (secret := tmp_path / "key.pem").write_bytes(key_pem(key))
     chain = Chain.read(path, NOW)
     signed = ManifestSigner(chain.pem, chain.read_key(secret)).sign(file(), DRAWN)
@@ -265,7 +287,7 @@ def test_each_of_three_usages_signs(usage: x509.ObjectIdentifier, tmp_path: Path
 
 def test_keys_that_do_not_go_with_the_certificate_are_refused_in_words(tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    (path := tmp_path / "chain.pem").write_text(leaf_pem(key))
+    (path := tmp_path / "chain.pem").write_text(chain_pem(key))
     chain, secret = Chain.read(path, NOW), tmp_path / "key.pem"
     for pem, words in (
         (key_pem(ec.generate_private_key(ec.SECP256R1())), "not the key of the first"),
@@ -288,7 +310,7 @@ def test_keys_that_do_not_go_with_the_certificate_are_refused_in_words(tmp_path:
     [(4_000, False, 0), (400, False, 1), (400, True, 0), (20, True, 1), (20, False, 1)],
 )
 def test_an_operator_is_warned_of_the_end(days: int, stamped: bool, warned: int) -> None:
-    leaf = certificates.first(leaf_pem(ttl=timedelta(days=days)))
+    leaf = certificates.first(chain_pem(ttl=timedelta(days=days)))
     assert len(certificates.expiry_warnings(leaf, NOW, stamped=stamped)) == warned
 
 

@@ -19,6 +19,7 @@ from tintype.catalog.spec import WORDS, Catalogue, Kind, ModelSpec, Param, Value
 from tintype.cli.local import check_device, check_files, load_model, open_marker, progress_bar, write_output
 from tintype.cli.options import data_option, load_settings, verbose_option
 from tintype.core import GenerationParams
+from tintype.diffusion.libraries import uncollected
 from tintype.errors import BadPicture, BadRequest, InvalidParameter, MissingParameter
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.inline import from_text
@@ -170,9 +171,10 @@ def _run(
     progress: Callable[[int, int], None],
     marker: Marker,
 ) -> list[Any]:
-    from tintype.worker.inputs import read_images  # noqa: PLC0415 - imports torch
-    from tintype.worker.main import generate as make  # noqa: PLC0415
-    from tintype.worker.plan import unread_text  # noqa: PLC0415
+    with uncollected():
+        from tintype.worker.inputs import read_images  # noqa: PLC0415 - imports torch
+        from tintype.worker.main import generate as make  # noqa: PLC0415
+        from tintype.worker.plan import unread_text  # noqa: PLC0415
 
     # The input images first: they may be unreadable, and loading weights takes long.
     inputs = read_images(params, settings.inputs)

@@ -48,7 +48,7 @@ def show(data: Path | None, as_json: bool, wide: bool) -> None:
 @marks.command()
 @data_option
 def roots(data: Path | None) -> None:
-    """Print the roots that are trusted, in PEM, for other verifiers of C2PA manifests.
+    """Print the trusted roots, in PEM, for other verifiers.
 
     \b
     Example:
@@ -64,10 +64,10 @@ def roots(data: Path | None) -> None:
 @marks.command()
 @data_option
 def rotate(data: Path | None) -> None:
-    """Make a new root and leaf; the old key is deleted, and what it has signed stays trusted.
+    """Sign with a new pair; trust what the old has signed.
 
-    Running servers and workers use the new one within a minute, those of a certificate from elsewhere
-    (TINTYPE_MARK_CERTIFICATE) never.
+    The old key is deleted. Running servers and workers use the new one within a minute, those of a certificate from
+    elsewhere (TINTYPE_MARK_CERTIFICATE) never.
 
     \b
     Example:
@@ -81,9 +81,10 @@ def rotate(data: Path | None) -> None:
 @click.argument("signer", type=int)
 @data_option
 def distrust(signer: int, data: Path | None) -> None:
-    """Trust nothing that a signer has signed, as its key may have leaked; the current pair is replaced.
+    """Trust nothing that a signer has signed.
 
-    What it has signed reads as another signer's from now on, here and wherever the new roots are used.
+    For a key that may have leaked: what it has signed reads as another signer's from now on, here and wherever the new
+    roots are used. A new pair signs.
 
     \b
     Example:

@@ -15,6 +15,7 @@ from tintype.catalog.recipe import read_recipe
 from tintype.cli.local import check_device, check_files, load_model, open_marker, progress_bar, write_output
 from tintype.cli.options import data_option, load_settings, verbose_option
 from tintype.core import Recipe, Role
+from tintype.diffusion.libraries import uncollected
 from tintype.errors import BadPicture
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.decoder import Decoded, reduced
@@ -68,7 +69,8 @@ def replay(
     check_device(device)
     original = file.read_bytes()
     with command_logs("replay", verbose), ExitStack() as marking, progress_bar() as progress:
-        from tintype.worker.main import generate  # noqa: PLC0415 - imports torch
+        with uncollected():
+            from tintype.worker.main import generate  # noqa: PLC0415 - imports torch
 
         recipe = read_recipe(read_note(original))
         settings = load_settings(data=data, dtype=recipe.dtype, t5_tokens=recipe.t5_tokens)

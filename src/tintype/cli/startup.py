@@ -25,6 +25,7 @@ from tintype.errors import ConfigurationInvalid, Unauthorized
 from tintype.hub.registry import Registry
 from tintype.media.provenance.manifests import SigningFailed
 from tintype.media.provenance.marker import Marker
+from tintype.media.provenance.verify import trusted
 from tintype.media.storage_id import place
 from tintype.settings import Settings
 from tintype.settings.groups import Safety
@@ -212,10 +213,12 @@ def check_all_safety(settings: Settings, store: Store) -> None:
 
 
 def check_marking(settings: Settings, store: Store) -> None:
-    """Raise ConfigurationInvalid where images can't be signed with the certificate, or the key, that is configured.
+    """Raise ConfigurationInvalid where images can't be signed with the certificate, or the key, that is configured, and
+    where the certificates that are trusted can't be read.
 
     A signer elsewhere may only be away: that is logged. So is a certificate's end.
     """
+    trusted(settings.provenance)
     marker = Marker.from_settings(settings.provenance, settings.web.public_url, store.signers)
     try:
         marker.check()

@@ -12,13 +12,13 @@ from sqlalchemy import make_url
 
 from tintype.cli.database import is_missing, open_store
 from tintype.cli.options import data_option, json_option, load_settings
-from tintype.errors import BadPicture, ConfigurationInvalid
+from tintype.errors import BadPicture, ConfigurationInvalid, TintypeError
 from tintype.media.provenance.certificates import read_trusted
 from tintype.media.provenance.findings import Findings
 from tintype.media.provenance.verify import Anchors, read, trusted
 from tintype.settings import Settings
 
-#: Exit codes: something was found, nothing was, and what is there can't be read.
+#: Exit codes: something was found; nothing was; it can't be said, as something can't be read. Elsewhere errors are 1.
 FOUND, NOTHING, UNREADABLE = 0, 1, 2
 NO_DATABASE = "note: there is no database here, so which marks are this server's isn't known (--data, --roots)"
 
@@ -36,7 +36,8 @@ def verify(file: Path, roots: Path | None, as_json: bool, data: Path | None) -> 
     """Say who made an image, and whether it has been changed since.
 
     No server has to run, and nothing is fetched. The exit code is 0 where something was found, 1 where nothing was,
-    which does not mean that the image was not made by AI, and 2 where the file can't be read.
+    which does not mean that the image was not made by AI, and 2 where the file, a list of certificates or the database
+    can't be read.
 
     \b
     Examples:
@@ -44,11 +45,11 @@ def verify(file: Path, roots: Path | None, as_json: bool, data: Path | None) -> 
       tintype verify fox.png --roots roots.pem --json
     """
     settings = load_settings(data=data)
-    others = _others(settings, roots)
     try:
-        found = _findings(file.read_bytes(), settings, others)
-    except BadPicture as error:
-        click.echo(f"tintype: {file}: {error.message}", err=True)
+        found = _findings(file.read_bytes(), settings, _others(settings, roots))
+    except TintypeError as error:
+        whose = f"{file}: " if isinstance(error, BadPicture) else ""
+        click.echo(f"tintype: {whose}{error.message}", err=True)
         sys.exit(UNREADABLE)
     click.echo(json.dumps(_answer(found), indent=2) if as_json else found.words)
     sys.exit(UNREADABLE if not found.readable else FOUND if found.found else NOTHING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -39,17 +40,23 @@ def quiet_libraries() -> None:
 
 @cache
 def _classes() -> dict[str, Any]:
-    """All of them together, as whichever is imported first imports nearly all that the others need.
+    """All of them together, as whichever is imported first imports nearly all that the others need."""
+    with uncollected():
+        for library in ("diffusers", "transformers"):
+            _quiet(import_module(f"{library}.utils.logging"))
+        return {name: _imported(path) for name, path in CLASSES.items()}
 
-    The garbage collector is off meanwhile, which saves a third of the time, and the objects are frozen afterwards, as
-    modules are never freed.
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Turn the garbage collector off for imports: a quarter of torch's time, a third of these libraries'.
+
+    All objects are frozen afterwards, as modules are never freed.
     """
     collects = gc.isenabled()
     gc.disable()
     try:
-        for library in ("diffusers", "transformers"):
-            _quiet(import_module(f"{library}.utils.logging"))
-        return {name: _imported(path) for name, path in CLASSES.items()}
+        yield
     finally:
         gc.freeze()
         if collects:

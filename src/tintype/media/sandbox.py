@@ -17,7 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from tintype.errors import BadPicture
@@ -58,11 +59,14 @@ class Limits(NamedTuple):
 class Sandbox:
     """A pool of as many children as there are concurrent calls; safe to share between threads.
 
-    module: what a child runs, with `arguments` of its own.
+    module: what a child runs, with `arguments` of its own. environment: of a child, in addition to the import path.
     """
 
-    def __init__(self, module: str, limits: Limits, *arguments: str) -> None:
+    def __init__(
+        self, module: str, limits: Limits, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._module = module
+        self._environment = environment
         self._limits = limits
         self._arguments = arguments
         self._lock = threading.Lock()
@@ -121,7 +125,7 @@ class Sandbox:
                 if (child := self._idle.pop()).alive:
                     return child
                 child.end()
-        return _Child(self._module, self._limits, self._arguments)
+        return _Child(self._module, self._limits, self._arguments, self._environment)
 
     def _put(self, child: _Child) -> None:
         with self._lock:
@@ -142,7 +146,7 @@ class _Killed(Exception):
 class _Child:
     """The parent's side of a child; raises RuntimeError when it can't be started."""
 
-    def __init__(self, module: str, limits: Limits, arguments: tuple[str, ...]) -> None:
+    def __init__(self, module: str, limits: Limits, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
         ours, theirs = socket.socketpair()
         self._channel = ours
         self._timeout = WALL_PER_CPU * limits.seconds
@@ -155,7 +159,7 @@ class _Child:
                 # Libraries write warnings about files to it, in lines that aren't the log's.
                 stderr=subprocess.DEVNULL,
                 # The import path, and no other variable of this process.
-                env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **environment},
             )
         try:
             started = _received(ours, len(READY), time.monotonic() + START_TIMEOUT) == READY

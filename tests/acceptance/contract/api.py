@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -33,6 +35,8 @@ from tintype.testmode.images import draw
 
 #: Seconds of the model's work, as the gradients' worker tells it.
 SECONDS = 0.25
+#: Seconds between its heartbeats: the server takes it for dead five after the last one.
+BEAT = 1.0
 #: Steps from which on that worker never ends a request: it is running until it is cancelled.
 MANY = 100
 
@@ -149,8 +153,11 @@ class Gradients:
         from tintype.worker.inputs import Inputs  # noqa: PLC0415
 
         with Inputs.from_settings(self._settings) as self._inputs:
-            self._store.ops.workers.heartbeat("gradients", "cpu", 0, 0)
+            beaten = -math.inf
             while not self.stopped.wait(0.005):
+                if time.monotonic() > beaten + BEAT:
+                    self._store.ops.workers.heartbeat("gradients", "cpu", 0, 0)
+                    beaten = time.monotonic()
                 self._renew()
                 if request := self._store.leases.claim("gradients", idle=True):
                     self._begin(request)

@@ -6,14 +6,15 @@ signatures, with one of three extended key usages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -68,6 +69,7 @@ class Chain:
             raise ConfigurationInvalid(f"it is not {PEM} of certificates") from error
         leaf = found[0]
         _check_leaf(leaf, now)
+        _check_order(found)
         return cls("".join(map(to_pem, found)), leaf, to_pem(found[-1]))
 
     def read_key(self, path: Path) -> str:
@@ -178,6 +180,22 @@ def _check_leaf(leaf: x509.Certificate, now: datetime) -> None:
             "its first certificate has none of the extended key usages emailProtection, documentSigning and"
             f" C2PA claim signing ({CLAIM_SIGNING.dotted_string}): it was issued for something else"
         )
+
+
+def _check_order(chain: Sequence[x509.Certificate]) -> None:
+    """Raise ConfigurationInvalid unless each but the last is issued by the next: else none trusts the leaf."""
+    if len(chain) == 1:
+        raise ConfigurationInvalid(
+            "it has one certificate only; the one that issued it must follow, and the one that issued that, …"
+        )
+    for number, (one, issuer) in enumerate(pairwise(chain), 1):
+        try:
+            one.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature) as error:
+            raise ConfigurationInvalid(
+                f"its certificate {number} ({one.subject.rfc4514_string()}) is not issued by the next one"
+                f" ({issuer.subject.rfc4514_string()}); allowed: the leaf, then the one that issued it, and so on"
+            ) from error
 
 
 def _has_usage(leaf: x509.Certificate) -> bool:

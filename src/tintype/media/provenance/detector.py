@@ -14,6 +14,8 @@ from tintype.media.sandbox import Json, Limits, Sandbox, serve
 
 #: Max bytes of a child's address space: c2pa, numpy and scipy, and per pixel an image and what a mark is sought in.
 BASE_MEMORY, MEMORY_PER_PIXEL = 2**30, 40
+#: NumPy's library for matrices starts a thread per core when it is imported, each with memory of its own.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 class Detector:
@@ -25,7 +27,7 @@ class Detector:
     def __init__(self, max_pixels: int, seconds: float) -> None:
         self._max_pixels = min(max_pixels, MAX_PIXELS)
         limits = Limits(BASE_MEMORY + MEMORY_PER_PIXEL * self._max_pixels, seconds)
-        self._children = Sandbox("tintype.media.provenance.detector", limits)
+        self._children = Sandbox("tintype.media.provenance.detector", limits, environment=ONE_THREAD)
 
     def close(self) -> None:
         """End the children that have nothing in hand."""

@@ -27,7 +27,8 @@ from tintype.web.threads import Threaded
 
 #: Addresses that pages of any origin may call: detectors of others ask several servers.
 OPEN = ("/v1/verify", "/v1/verify/roots.pem")
-PEM = "application/x-pem-file"
+#: Generated clients know no type for PEM.
+PEM = "text/plain"
 #: A red pixel, as an example.
 DOT = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
