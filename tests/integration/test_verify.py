@@ -179,6 +179,7 @@ def test_the_roots_are_what_others_verify_with(site: Website, anybody: httpx2.Cl
 def test_what_can_t_be_read_is_refused(anybody: httpx2.Client, sent: Any, status: int, words: str) -> None:
     answer = anybody.post(PATH, **sent)
     assert (answer.status_code, answer.json()["status_code"]) == (status, status)
+    assert "nothing was charged" not in answer.json()["error_description"]
     assert words in answer.json()["error"]
 
 

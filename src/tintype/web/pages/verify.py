@@ -34,6 +34,7 @@ DOT = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 )
 ADDRESS = "image: an address was sent, and no address is fetched here; allowed: the file itself"
+ADVICE = "Send the file of an image, as it was saved."
 LATE = "The body did not arrive in time"
 
 router = APIRouter(route_class=Threaded, tags=["server"])
@@ -151,8 +152,12 @@ async def verify(
 
     Nothing that is sent is stored or logged, and no address is fetched. Images are read one at a time.
     """
-    data = await thread(_file, body.image, runtime.settings.inputs.max_bytes)
-    return Verified.of(await runtime.verifier.read(http, data))
+    try:
+        data = await thread(_file, body.image, runtime.settings.inputs.max_bytes)
+        return Verified.of(await runtime.verifier.read(http, data))
+    except BadPicture as error:
+        error.advice = ADVICE  # nothing is ever charged here
+        raise
 
 
 def _file(image: str, max_bytes: int) -> bytes:
