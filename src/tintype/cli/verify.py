@@ -76,8 +76,6 @@ def _findings(data: bytes, settings: Settings, others: str) -> Findings:
     if is_missing(make_url(settings.sqlalchemy_url)):
         click.echo(NO_DATABASE, err=True)
         return read(data, Anchors(others=others))
-    from tintype.web.verifier import logged  # noqa: PLC0415 - brings FastAPI
-
     with open_store(settings) as store:
         found = read(data, Anchors.of(store.signers.list(), others), store.signers.tag())
-        return logged(store.image_log, data, found)
+        return found.with_log(data, store.image_log)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 
 from fastapi import Request as HttpRequest
 
 from tintype.errors import TooSlow
 from tintype.media.provenance.detector import Detector
-from tintype.media.provenance.findings import Findings, LogEntry, LogMatches
+from tintype.media.provenance.findings import Findings
 from tintype.media.provenance.verify import Anchors, trusted
 from tintype.settings import Settings
-from tintype.store.queue.image_log import Entry, ImageLog
 from tintype.store.store import Store
 from tintype.web.body import Bodies, Sent
 from tintype.web.generate.watcher import ConcurrentWaits
@@ -31,18 +27,6 @@ MAX_BODIES = 2
 BODY_TIMEOUT = 60.0
 #: In errors.
 WORDS = "images to verify", "Wait for the answer to one before you send another"
-
-
-def logged(log: ImageLog, data: bytes, found: Findings) -> Findings:
-    """With what the log has of the file and of its watermark's number; raises StoreUnavailable."""
-    exact = log.of_digest(hashlib.sha256(data).digest())
-    mark = found.watermark
-    alike = log.of_number(bytes.fromhex(mark.number)) if mark and mark.number and mark.status == "here" else []
-    return replace(found, log=LogMatches(_entry(exact) if exact else None, tuple(map(_entry, alike))))
-
-
-def _entry(row: Entry) -> LogEntry:
-    return LogEntry(datetime.fromtimestamp(row.made_at, UTC).isoformat().replace("+00:00", "Z"), row.slug)
 
 
 class Verifier:
@@ -92,4 +76,4 @@ class Verifier:
     def _read(self, data: bytes) -> Findings:
         signers = self._store.signers
         found = self._detector.read(data, Anchors.of(signers.list(), self._others), signers.tag())
-        return logged(self._store.image_log, data, found)
+        return found.with_log(data, self._store.image_log)

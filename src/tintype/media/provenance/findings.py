@@ -5,9 +5,11 @@ They never say that an image is not AI's: any program that saves an image again 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol, Self
 
 #: `here`: signed by this server, and unchanged since. `other`: the same by another signer. `tampered`: signature and
 #: image don't fit each other. `expired`: they fit, but the certificate has expired, and nothing proves that the
@@ -59,6 +61,28 @@ class Watermark:
     server: str | None = None
 
 
+class Logged(Protocol):
+    """An image of this server's log, as the store has it."""
+
+    @property
+    def made_at(self) -> float:
+        """The hour in which it was made, in unix seconds."""
+
+    @property
+    def slug(self) -> str:
+        """The model's."""
+
+
+class Log(Protocol):
+    """What of the store's `ImageLog` is needed here. Both raise StoreUnavailable."""
+
+    def of_digest(self, digest: bytes) -> Logged | None:
+        """The image whose file has this SHA-256."""
+
+    def of_number(self, number: bytes) -> Sequence[Logged]:
+        """The images whose watermark has this number."""
+
+
 @dataclass(frozen=True)
 class LogEntry:
     """An image of this server's log."""
@@ -67,6 +91,11 @@ class LogEntry:
     made_at: str
     #: The model's slug.
     model: str
+
+    @classmethod
+    def of(cls, row: Logged) -> Self:
+        """As the store has it."""
+        return cls(datetime.fromtimestamp(row.made_at, UTC).isoformat().replace("+00:00", "Z"), row.slug)
 
 
 @dataclass(frozen=True)
@@ -86,6 +115,12 @@ class Findings:
     signature: Signature
     watermark: Watermark | None = None
     log: LogMatches | None = None
+
+    def with_log(self, data: bytes, log: Log) -> Self:
+        """With what the log has of the image's file and of its watermark's number; raises StoreUnavailable."""
+        exact, mark = log.of_digest(hashlib.sha256(data).digest()), self.watermark
+        alike = log.of_number(bytes.fromhex(mark.number)) if mark and mark.number and mark.status == "here" else ()
+        return replace(self, log=LogMatches(LogEntry.of(exact) if exact else None, tuple(map(LogEntry.of, alike))))
 
     @property
     def found(self) -> bool:
