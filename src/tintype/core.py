@@ -236,6 +236,10 @@ class Recipe:
         return cls(**{**_known(cls, said), "params": GenerationParams.from_json(said["order"])})
 
 
+#: Bytes of a watermark's number that say whose it is: what distinguishes a database's servers from others'.
+TAG = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """What signs the manifests of images: certificates and a key, in PEM."""

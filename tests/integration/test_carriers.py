@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ LEFT_OUT = {"event": "the manifests of an input image can't be kept", "log_level
 
 @pytest.fixture(scope="module")
 def carriers() -> Iterator[Carriers]:
-    with Carriers() as one:
+    with closing(Carriers()) as one:
         yield one
 
 

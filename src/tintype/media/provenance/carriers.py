@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import Self
 
 import structlog
 from PIL import Image
@@ -37,12 +36,6 @@ class Carriers:
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._children = Sandbox("tintype.media.provenance.carriers", Limits(MEMORY, seconds))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the children that have nothing in hand."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from PIL import Image
 
+from tintype.core import TAG
 from tintype.errors import BadPicture, ConfigurationInvalid
 from tintype.media.images import decode, identify
 from tintype.media.provenance.certificates import first, read_trusted
@@ -23,8 +24,6 @@ from tintype.settings.groups import ProvenanceSettings
 
 #: Pixels of an image that is looked at, at most: what a mark is searched in is decoded.
 MAX_PIXELS = 25_000_000
-#: Bytes of a watermark's number that say whose it is.
-TAG = 2
 #: Characters of a text of a stranger's manifest that are shown, and how many actions of it are.
 MAX_TEXT, MAX_ACTIONS = 100, 20
 #: What is wrong with a signature whose certificate is unknown, or has expired, and with nothing else of it.

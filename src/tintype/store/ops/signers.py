@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from tintype.core import Credential
+from tintype.core import TAG, Credential
 from tintype.errors import ConfigurationInvalid, NotFound
 from tintype.store.db import facts
 from tintype.store.db.audit import record
@@ -20,7 +20,8 @@ s = signers.c
 
 #: Makes a pair for a server with this tag.
 Issue = Callable[[bytes], Credential]
-TAG, SECRET = 2, 32
+#: Bytes of an identity's secret.
+SECRET = 32
 NEWEST = select(signers).where(s.own, s.retired_at.is_(None)).order_by(s.id.desc()).limit(1)
 
 
