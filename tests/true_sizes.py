@@ -36,6 +36,7 @@ T5 = {
 #: As wide as what it is for, and small enough to run on the CPU.
 NARROW_T5 = T5 | {"vocab_size": 64, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 1}
 KL = {**AUTOENCODER, "latent_channels": 4, "sample_size": 512}
+#: As the published repositories' config.json have them.
 SDXL_UNET = {
     "sample_size": 128,
     "block_out_channels": (320, 640, 1280),

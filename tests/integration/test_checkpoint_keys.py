@@ -13,6 +13,7 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from tests.original_layouts import original_mmdit, original_open_clip, original_unet, original_vae
+from tests.true_sizes import REFINER_UNET, SDXL_UNET
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 
@@ -28,29 +29,6 @@ TOY_UNET: dict[str, Any] = {
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
     "cross_attention_dim": 64,
     "attention_head_dim": 8,
-}
-#: As the published repositories' config.json have them.
-SDXL_UNET: dict[str, Any] = {
-    "block_out_channels": (320, 640, 1280),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": (1, 2, 10),
-    "attention_head_dim": (5, 10, 20),
-    "cross_attention_dim": 2048,
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-    "sample_size": 128,
-}
-REFINER_UNET: dict[str, Any] = SDXL_UNET | {
-    "block_out_channels": (384, 768, 1536, 1536),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": 4,
-    "attention_head_dim": (6, 12, 24, 24),
-    "cross_attention_dim": 1280,
-    "projection_class_embeddings_input_dim": 2560,
 }
 TOY_SDXL: dict[str, Any] = SDXL_UNET | {
     "block_out_channels": (64, 128),
