@@ -378,7 +378,7 @@ class ProvenanceSettings(Group):
 
     #: What finished images carry: `signed` is IPTC's source type in XMP and a signed C2PA manifest, 3.3 kB; their
     #: pixels stay as they are drawn. `full` adds a watermark in the pixels, which outlasts the loss of both; PNG
-    #: files of smooth images become twice as large. `off` is nothing of it.
+    #: files of smooth images become twice as large. `off` adds nothing.
     mode: Annotated[Marking, Env("MARK")] = "signed"
     #: Whether a request fails, uncharged, when its images can't be signed; else they are delivered unsigned, with a
     #: warning.

@@ -81,7 +81,7 @@ PROMPT_CACHE = Sum(
 )
 #: Unstamped: without the time stamp that the operator wants; unsigned and failed: the signer is broken.
 MARKED = ("signed", "unstamped", "unsigned", "failed")
-MARKS = Sum("marks", "tintype_marks", "Finished pictures by the signature that they got.", ("result",), MARKED)
+MARKS = Sum("marks", "tintype_marks", "Finished images by the signature that they got.", ("result",), MARKED)
 TRANSACTIONS = Sum("transactions", "tintype_worker_transactions", "Transactions of workers at work.")
 TRANSACTION_SECONDS = Sum(
     "transaction_seconds",

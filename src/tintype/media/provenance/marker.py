@@ -291,7 +291,7 @@ class Marker:
 def _number(identity: Identity, recipe: Recipe) -> bytes:
     """Of a watermark, six bytes: whose it is, and a keyed hash, so that the same recipe has the same image.
 
-    Without the key, nothing that was asked for can be tried against it.
+    Without the secret, nothing that was asked for can be tried against it, but by making the same request here.
     """
     text = as_text(replace(recipe, mark="")).encode()
     return identity.tag + hmac.digest(identity.secret, text, "sha256")[:HASHED]

@@ -1,7 +1,7 @@
 """The log of images: what a file's digest or its watermark's number is looked up in, long after the file is gone.
 
 A row says when an image was made, to the hour, and by which model; while its request is known, which that was. Whose it
-is, and what was asked for, it does not say.
+is, and what was asked for, it does not say; but who makes an equal request finds that there was one before.
 """
 
 from __future__ import annotations
