@@ -73,7 +73,12 @@ def pipeline(path: Path, scheduler: str, kind: Any = StableDiffusionImg2ImgPipel
 
 
 def reference(path: Path, job: ImageSpec, source: Image.Image) -> torch.Tensor:
-    made = pipeline(path, job.params.sampler)(
+    return drawn(pipeline(path, job.params.sampler), job, source)
+
+
+def drawn(pipe: Any, job: ImageSpec, source: Image.Image, **others: Any) -> torch.Tensor:
+    """What a pipeline makes of the job."""
+    made = pipe(
         prompt=job.params.prompt,
         negative_prompt=job.params.negative_prompt,
         image=source,
@@ -81,6 +86,7 @@ def reference(path: Path, job: ImageSpec, source: Image.Image) -> torch.Tensor:
         guidance_scale=job.params.guidance,
         strength=job.params.strength,
         generator=torch.Generator().manual_seed(job.seed),
+        **others,
     ).images[0]
     return torch.from_numpy(np.array(made))
 
@@ -199,19 +205,8 @@ INPAINTING: dict[int, dict[str, Any]] = {
 
 
 def inpainted(path: Path, job: ImageSpec, source: Image.Image, mask: Image.Image) -> torch.Tensor:
-    made = pipeline(path, job.params.sampler, StableDiffusionInpaintPipeline)(
-        prompt=job.params.prompt,
-        negative_prompt=job.params.negative_prompt,
-        image=source,
-        mask_image=mask,
-        width=source.width,
-        height=source.height,
-        num_inference_steps=job.params.steps,
-        guidance_scale=job.params.guidance,
-        strength=job.params.strength,
-        generator=torch.Generator().manual_seed(job.seed),
-    ).images[0]
-    return torch.from_numpy(np.array(made))
+    pipe = pipeline(path, job.params.sampler, StableDiffusionInpaintPipeline)
+    return drawn(pipe, job, source, mask_image=mask, width=source.width, height=source.height)
 
 
 @pytest.mark.parametrize(
